@@ -1,0 +1,1 @@
+"""Every message of the mesh, by whom it concerns."""

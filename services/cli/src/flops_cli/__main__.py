@@ -1,0 +1,5 @@
+"""`flops`."""
+
+
+def main() -> None:
+    """Runs the command line."""
