@@ -5,6 +5,7 @@ One table. Topics, schemas, the AsyncAPI document, the broker's access rules and
 
 from __future__ import annotations
 
+import builtins
 import re
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -29,7 +30,7 @@ class Channel(Generic[M]):
     writer: str
     """The role that may write here; for a path level such as `{client}`, whoever has that name."""
     type: str
-    model: type[M]
+    model: builtins.type[M]
     description: str
     qos: Literal[0, 1] = 1
     retain: bool = False
@@ -47,6 +48,11 @@ class Channel(Generic[M]):
         """The names of the levels that vary."""
         return tuple(self._matcher.groupindex)
 
+    @property
+    def schema_id(self) -> str:
+        """The `$id` of the JSON Schema of the channel's type, and the `dataschema` of its envelopes."""
+        return f"urn:flops:schema:{self.type}"
+
     def topic(self, **parameters: str) -> str:
         """The topic of one set of parameters.
 
@@ -61,7 +67,7 @@ class Channel(Generic[M]):
 
     def filter(self, **parameters: str) -> str:
         """The topic filter with `+` for every parameter that is not given."""
-        return f"{ROOT}/{self.pattern.format(**{name: '+' for name in self.parameters} | parameters)}"
+        return f"{ROOT}/{self.pattern.format(**dict.fromkeys(self.parameters, '+') | parameters)}"
 
     def match(self, topic: str) -> dict[str, str] | None:
         """The parameters of a topic of this channel, or None."""
@@ -71,7 +77,13 @@ class Channel(Generic[M]):
 
 def _request(verb: str, model: type[M], description: str, *, of: str = "manager") -> Channel[M]:
     return Channel(
-        f"{of}-{verb}-request", f"requests/{of}/{verb}", "client", f"flops.request.{verb}.v1", model, description, expiry=MINUTE
+        f"{of}-{verb}-request",
+        f"requests/{of}/{verb}",
+        "client",
+        f"flops.request.{verb}.v1",
+        model,
+        description,
+        expiry=MINUTE,
     )
 
 
@@ -84,44 +96,262 @@ RETRY = _request("retry", requests.RetryRequest, "Start a failed or cancelled pr
 REPLAY = _request("replay", requests.ReplayRequest, "Page through a project's history")
 HISTORY = _request("history", requests.HistoryRequest, "Page through a project's timeline", of="observer")
 LOGS = _request("logs", requests.LogsRequest, "Page through a project's log lines", of="observer")
-REPLY = Channel("reply", "inbox/{client}/{request}", "the service that was asked", "flops.reply.v1", requests.Reply, "The answer to a request", expiry=MINUTE)
+REPLY = Channel(
+    "reply",
+    "inbox/{client}/{request}",
+    "the service that was asked",
+    "flops.reply.v1",
+    requests.Reply,
+    "The answer to a request",
+    expiry=MINUTE,
+)
 
-SERVICE_STATUS = Channel("service-status", "services/{kind}/{instance}/status", "{kind}", "flops.service.status.v1", mesh.ServiceStatus, "Birth and last will of a service", retain=True)
-NODE_STATUS = Channel("node-status", "nodes/{node}/status", "manager", "flops.node.status.v1", mesh.NodeStatus, "A node as its engine reports it", retain=True)
-DEAD_LETTER = Channel("dead-letter", "dead-letter/{service}", "{service}", "flops.deadletter.v1", mesh.DeadLetter, "What could not be read or handled", expiry=7 * DAY)
+SERVICE_STATUS = Channel(
+    "service-status",
+    "services/{kind}/{instance}/status",
+    "{kind}",
+    "flops.service.status.v1",
+    mesh.ServiceStatus,
+    "Birth and last will of a service",
+    retain=True,
+)
+NODE_STATUS = Channel(
+    "node-status",
+    "nodes/{node}/status",
+    "manager",
+    "flops.node.status.v1",
+    mesh.NodeStatus,
+    "A node as its engine reports it",
+    retain=True,
+)
+DEAD_LETTER = Channel(
+    "dead-letter",
+    "dead-letter/{service}",
+    "{service}",
+    "flops.deadletter.v1",
+    mesh.DeadLetter,
+    "What could not be read or handled",
+    expiry=7 * DAY,
+)
 
-SPEC = Channel("project-spec", "projects/{project}/manager/spec", "manager", "flops.project.spec.v1", project.ProjectSpec, "What was asked for", retain=True)
-PROJECT_STATUS = Channel("project-status", "projects/{project}/manager/status", "manager", "flops.project.status.v1", project.ProjectStatus, "How the project stands", retain=True)
-PROJECT_EVENTS = Channel("project-events", "projects/{project}/manager/events", "manager", "flops.project.event.v1", project.ProjectEvent, "The ordered history of the project", expiry=DAY)
-BUILD_COMMAND = Channel("builder-commands", "projects/{project}/manager/commands/builder", "manager", "flops.build.command.v1", commands.BuildCommand, "What the manager wants of the builder", expiry=MINUTE)
-TRAIN_COMMAND = Channel("aggregator-commands", "projects/{project}/manager/commands/aggregator", "manager", "flops.train.command.v1", commands.TrainCommand, "What the manager wants of the aggregator", expiry=MINUTE)
-LEARN_COMMAND = Channel("learner-commands", "projects/{project}/manager/commands/learner", "manager", "flops.learn.command.v1", commands.LearnCommand, "What the manager wants of the learners", expiry=MINUTE)
-MANAGER_ERRORS = Channel("manager-errors", "projects/{project}/manager/errors", "manager", "flops.error.v1", project.ErrorReport, "Failures that the manager saw", expiry=DAY)
-PROJECT_COMPLETED = Channel("project-completed", "projects/{project}/manager/completed", "manager", "flops.project.completed.v1", project.ProjectCompleted, "The end of the project", expiry=DAY)
+SPEC = Channel(
+    "project-spec",
+    "projects/{project}/manager/spec",
+    "manager",
+    "flops.project.spec.v1",
+    project.ProjectSpec,
+    "What was asked for",
+    retain=True,
+)
+PROJECT_STATUS = Channel(
+    "project-status",
+    "projects/{project}/manager/status",
+    "manager",
+    "flops.project.status.v1",
+    project.ProjectStatus,
+    "How the project stands",
+    retain=True,
+)
+PROJECT_EVENTS = Channel(
+    "project-events",
+    "projects/{project}/manager/events",
+    "manager",
+    "flops.project.event.v1",
+    project.ProjectEvent,
+    "The ordered history of the project",
+    expiry=DAY,
+)
+BUILD_COMMAND = Channel(
+    "builder-commands",
+    "projects/{project}/manager/commands/builder",
+    "manager",
+    "flops.build.command.v1",
+    commands.BuildCommand,
+    "What the manager wants of the builder",
+    expiry=MINUTE,
+)
+TRAIN_COMMAND = Channel(
+    "aggregator-commands",
+    "projects/{project}/manager/commands/aggregator",
+    "manager",
+    "flops.train.command.v1",
+    commands.TrainCommand,
+    "What the manager wants of the aggregator",
+    expiry=MINUTE,
+)
+LEARN_COMMAND = Channel(
+    "learner-commands",
+    "projects/{project}/manager/commands/learner",
+    "manager",
+    "flops.learn.command.v1",
+    commands.LearnCommand,
+    "What the manager wants of the learners",
+    expiry=MINUTE,
+)
+MANAGER_ERRORS = Channel(
+    "manager-errors",
+    "projects/{project}/manager/errors",
+    "manager",
+    "flops.error.v1",
+    project.ErrorReport,
+    "Failures that the manager saw",
+    expiry=DAY,
+)
+PROJECT_COMPLETED = Channel(
+    "project-completed",
+    "projects/{project}/manager/completed",
+    "manager",
+    "flops.project.completed.v1",
+    project.ProjectCompleted,
+    "The end of the project",
+    expiry=DAY,
+)
 
-BUILDER_STATUS = Channel("builder-status", "projects/{project}/builder/status", "builder", "flops.build.status.v1", actors.BuilderStatus, "How the builder stands", retain=True)
-BUILD_PROGRESS = Channel("builder-progress", "projects/{project}/builder/progress", "builder", "flops.build.progress.v1", actors.BuildProgress, "How far the build is", qos=0, expiry=MINUTE)
-BUILDER_LOG = Channel("builder-log", "projects/{project}/builder/log", "builder", "flops.log.v1", actors.LogLines, "What the builder prints", expiry=HOUR)
-BUILDER_ERRORS = Channel("builder-errors", "projects/{project}/builder/errors", "builder", "flops.error.v1", project.ErrorReport, "Failures of the build", expiry=DAY)
-BUILD_COMPLETED = Channel("builder-completed", "projects/{project}/builder/completed", "builder", "flops.build.completed.v1", actors.BuildCompleted, "A build that succeeded", expiry=DAY)
+BUILDER_STATUS = Channel(
+    "builder-status",
+    "projects/{project}/builder/status",
+    "builder",
+    "flops.build.status.v1",
+    actors.BuilderStatus,
+    "How the builder stands",
+    retain=True,
+)
+BUILD_PROGRESS = Channel(
+    "builder-progress",
+    "projects/{project}/builder/progress",
+    "builder",
+    "flops.build.progress.v1",
+    actors.BuildProgress,
+    "How far the build is",
+    qos=0,
+    expiry=MINUTE,
+)
+BUILDER_LOG = Channel(
+    "builder-log",
+    "projects/{project}/builder/log",
+    "builder",
+    "flops.log.v1",
+    actors.LogLines,
+    "What the builder prints",
+    expiry=HOUR,
+)
+BUILDER_ERRORS = Channel(
+    "builder-errors",
+    "projects/{project}/builder/errors",
+    "builder",
+    "flops.error.v1",
+    project.ErrorReport,
+    "Failures of the build",
+    expiry=DAY,
+)
+BUILD_COMPLETED = Channel(
+    "builder-completed",
+    "projects/{project}/builder/completed",
+    "builder",
+    "flops.build.completed.v1",
+    actors.BuildCompleted,
+    "A build that succeeded",
+    expiry=DAY,
+)
 
-AGGREGATOR_STATUS = Channel("aggregator-status", "projects/{project}/aggregator/status", "aggregator", "flops.aggregator.status.v1", actors.AggregatorStatus, "How the aggregator stands, and where learners reach it", retain=True)
-ROUNDS = Channel("aggregator-rounds", "projects/{project}/aggregator/rounds", "aggregator", "flops.round.v1", actors.RoundReport, "One message a round", expiry=DAY)
-AGGREGATOR_LOG = Channel("aggregator-log", "projects/{project}/aggregator/log", "aggregator", "flops.log.v1", actors.LogLines, "What the aggregator prints", expiry=HOUR)
-AGGREGATOR_ERRORS = Channel("aggregator-errors", "projects/{project}/aggregator/errors", "aggregator", "flops.error.v1", project.ErrorReport, "Failures of the training", expiry=DAY)
-TRAINING_COMPLETED = Channel("aggregator-completed", "projects/{project}/aggregator/completed", "aggregator", "flops.training.completed.v1", actors.TrainingCompleted, "Training completion", expiry=DAY)
+AGGREGATOR_STATUS = Channel(
+    "aggregator-status",
+    "projects/{project}/aggregator/status",
+    "aggregator",
+    "flops.aggregator.status.v1",
+    actors.AggregatorStatus,
+    "How the aggregator stands, and where learners reach it",
+    retain=True,
+)
+ROUNDS = Channel(
+    "aggregator-rounds",
+    "projects/{project}/aggregator/rounds",
+    "aggregator",
+    "flops.round.v1",
+    actors.RoundReport,
+    "One message a round",
+    expiry=DAY,
+)
+AGGREGATOR_LOG = Channel(
+    "aggregator-log",
+    "projects/{project}/aggregator/log",
+    "aggregator",
+    "flops.log.v1",
+    actors.LogLines,
+    "What the aggregator prints",
+    expiry=HOUR,
+)
+AGGREGATOR_ERRORS = Channel(
+    "aggregator-errors",
+    "projects/{project}/aggregator/errors",
+    "aggregator",
+    "flops.error.v1",
+    project.ErrorReport,
+    "Failures of the training",
+    expiry=DAY,
+)
+TRAINING_COMPLETED = Channel(
+    "aggregator-completed",
+    "projects/{project}/aggregator/completed",
+    "aggregator",
+    "flops.training.completed.v1",
+    actors.TrainingCompleted,
+    "Training completion",
+    expiry=DAY,
+)
 
-LEARNER_STATUS = Channel("learner-status", "projects/{project}/learner/{learner}/status", "learner", "flops.learner.status.v1", actors.LearnerStatus, "How a learner stands", retain=True)
-LEARNER_LOG = Channel("learner-log", "projects/{project}/learner/{learner}/log", "learner", "flops.log.v1", actors.LogLines, "What a learner prints", expiry=HOUR)
-LEARNER_ERRORS = Channel("learner-errors", "projects/{project}/learner/{learner}/errors", "learner", "flops.error.v1", project.ErrorReport, "Failures of a learner", expiry=DAY)
+LEARNER_STATUS = Channel(
+    "learner-status",
+    "projects/{project}/learner/{learner}/status",
+    "learner",
+    "flops.learner.status.v1",
+    actors.LearnerStatus,
+    "How a learner stands",
+    retain=True,
+)
+LEARNER_LOG = Channel(
+    "learner-log",
+    "projects/{project}/learner/{learner}/log",
+    "learner",
+    "flops.log.v1",
+    actors.LogLines,
+    "What a learner prints",
+    expiry=HOUR,
+)
+LEARNER_ERRORS = Channel(
+    "learner-errors",
+    "projects/{project}/learner/{learner}/errors",
+    "learner",
+    "flops.error.v1",
+    project.ErrorReport,
+    "Failures of a learner",
+    expiry=DAY,
+)
 
-TIMELINE = Channel("observer-timeline", "projects/{project}/observer/timeline", "observer", "flops.timeline.v1", observer.TimelineEntry, "For people: one readable line a step", expiry=DAY)
-SUMMARY = Channel("observer-summary", "projects/{project}/observer/summary", "observer", "flops.summary.v1", observer.Summary, "For people: where the project stands", retain=True)
+TIMELINE = Channel(
+    "observer-timeline",
+    "projects/{project}/observer/timeline",
+    "observer",
+    "flops.timeline.v1",
+    observer.TimelineEntry,
+    "For people: one readable line a step",
+    expiry=DAY,
+)
+SUMMARY = Channel(
+    "observer-summary",
+    "projects/{project}/observer/summary",
+    "observer",
+    "flops.summary.v1",
+    observer.Summary,
+    "For people: where the project stands",
+    retain=True,
+)
 
 CHANNELS: tuple[Channel[Any], ...] = (
     SUBMIT, PLAN, LIST, SHOW, CANCEL, RETRY, REPLAY, HISTORY, LOGS, REPLY,
     SERVICE_STATUS, NODE_STATUS, DEAD_LETTER,
-    SPEC, PROJECT_STATUS, PROJECT_EVENTS, BUILD_COMMAND, TRAIN_COMMAND, LEARN_COMMAND, MANAGER_ERRORS, PROJECT_COMPLETED,
+    SPEC, PROJECT_STATUS, PROJECT_EVENTS, BUILD_COMMAND, TRAIN_COMMAND, LEARN_COMMAND,
+    MANAGER_ERRORS, PROJECT_COMPLETED,
     BUILDER_STATUS, BUILD_PROGRESS, BUILDER_LOG, BUILDER_ERRORS, BUILD_COMPLETED,
     AGGREGATOR_STATUS, ROUNDS, AGGREGATOR_LOG, AGGREGATOR_ERRORS, TRAINING_COMPLETED,
     LEARNER_STATUS, LEARNER_LOG, LEARNER_ERRORS,

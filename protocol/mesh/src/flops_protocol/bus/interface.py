@@ -75,11 +75,15 @@ class Outgoing:
     retain: bool = False
     expiry: int | None = None
     correlation: bytes | None = None
+    reply_to: str | None = None
 
 
 @dataclass(frozen=True)
 class Testament:
-    """What the broker says in our name when we are gone without a word (MQTT 5, section 3.1.2.5)."""
+    """What the broker says in our name when we are gone without a word (MQTT 5, section 3.1.2.5).
+
+    It is composed at the connect, so that its sequence is older than what was said since: take it by its arrival.
+    """
 
     channel: Channel[Any]
     message: Message
@@ -126,7 +130,11 @@ class Bus(Protocol):
 
         Reconnects for ever, with jittered backoff. Start it in a task group: `await group.start(bus.run)`.
 
-        :raises FlopsError: FLOPS-P006 when the broker cannot be reached at the first attempt within `connect_timeout`
+        Cancelled, it says goodbye to the broker, so that the testament stays unsaid.
+
+        :raises FlopsError: FLOPS-P005 when a subscription of `on` is refused, FLOPS-P006 when the broker cannot be
+            reached at the start within `connect_timeout`, FLOPS-P011 when the broker refuses the login, FLOPS-P012
+            when another process took our name
         """
         ...
 
@@ -151,17 +159,26 @@ class Bus(Protocol):
         """
         ...
 
-    async def publish(self, channel: Channel[M], message: M, *, cause: Envelope[Any] | None = None, **parameters: str) -> None:
+    async def publish(
+        self, channel: Channel[M], message: M, *, cause: Envelope[Any] | None = None, **parameters: str
+    ) -> None:
         """`send(compose(…))`; a retained message is also kept, and said again after every reconnect.
 
         :raises FlopsError: as `compose` and `send`
         """
         ...
 
+    async def forget(self, channel: Channel[Any], **parameters: str) -> None:
+        """Takes a retained state back: the broker drops it, and it is not said again.
+
+        :raises FlopsError: as `send`
+        """
+        ...
+
     async def reply(self, request: Received[Any], answer: Reply) -> None:
         """Answers a request at its response topic, with its correlation data; does nothing where it named none.
 
-        :raises FlopsError: as `send`
+        :raises FlopsError: FLOPS-P003 when the response topic is no inbox; as `send` else
         """
         ...
 

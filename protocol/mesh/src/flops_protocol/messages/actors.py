@@ -33,8 +33,8 @@ class BuilderStatus(Message):
     command: str | None = None
     since: AwareDatetime
     images: ImageSet | None = None
-    repairs: list[str] = []
-    warnings: list[str] = []
+    repairs: list[str] = Field(default=[])
+    warnings: list[str] = Field(default=[])
     error: ErrorBody | None = None
 
 
@@ -70,8 +70,8 @@ class BuildCompleted(Message):
     seconds: float = Field(ge=0)
     phase_seconds: dict[str, float]
     bytes_pushed: int = Field(ge=0)
-    repairs: list[str] = []
-    warnings: list[str] = []
+    repairs: list[str] = Field(default=[])
+    warnings: list[str] = Field(default=[])
 
 
 class LogLines(Message):
@@ -118,7 +118,7 @@ class AggregatorStatus(Message):
     endpoint: Endpoint | None = None
     round: int = Field(default=0, ge=0)
     rounds: int = Field(default=0, ge=0)
-    joined: list[InstanceName] = []
+    joined: list[InstanceName] = Field(default=[])
     best: RoundMetrics | None = None
     training: TrainingResult | None = None
     error: ErrorBody | None = None
@@ -141,7 +141,7 @@ class RoundReport(Message):
     trained: list[InstanceName]
     evaluated: list[InstanceName]
     samples: int = Field(ge=0)
-    failures: list[LearnerFailure] = []
+    failures: list[LearnerFailure] = Field(default=[])
     best: bool
     seconds: float = Field(ge=0)
 

@@ -1,4 +1,7 @@
-"""What the manager wants of the processes that it started. A command is sent again until it shows in the actor's status."""
+"""What the manager wants of the processes that it started.
+
+A command is sent again until it shows in the actor's status.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class TrainCommand(Message):
     action: Literal["train", "stop"]
     images: ImageSet
     learners: list[InstanceName]
-    tokens: dict[InstanceName, str] = {}
+    tokens: dict[InstanceName, str] = Field(default={})
     """The secret that each learner shows when it opens its stream."""
     round_seconds: float = Field(gt=0)
     ready_seconds: float = Field(gt=0)

@@ -21,7 +21,7 @@ class ServiceStatus(Message):
     state: Literal["up", "down", "lost"]
     since: AwareDatetime
     version: str
-    links: dict[str, str] = {}
+    links: dict[str, str] = Field(default={})
 
 
 class Capability(StrEnum):
@@ -50,16 +50,16 @@ class NodeStatus(Message):
     engine: str
     state: Literal["up", "down"]
     platform: Platform
-    pythons: list[str] = []
+    pythons: list[str] = Field(default=[])
     """Python minors that the node can run without an image; empty where the image brings its own."""
     capabilities: list[Capability]
-    data_tags: list[DataTag] = []
+    data_tags: list[DataTag] = Field(default=[])
     cpus: int = Field(ge=1)
     memory_bytes: int = Field(ge=0)
     disk_free_bytes: int = Field(default=0, ge=0)
     gpus: int = Field(default=0, ge=0)
     actors: int = Field(default=0, ge=0)
-    refused: dict[str, str] = {}
+    refused: dict[str, str] = Field(default={})
     """Why the node was not taken, by project ID, for projects that wait or failed in placement."""
 
 

@@ -47,8 +47,8 @@ class Summary(Message):
     rounds: int = Field(default=0, ge=0)
     metrics: RoundMetrics | None = None
     best: RoundMetrics | None = None
-    learners: dict[str, str] = {}
+    learners: dict[str, str] = Field(default={})
     """Learner states by name."""
-    links: dict[str, str] = {}
+    links: dict[str, str] = Field(default={})
     error: ErrorBody | None = None
     updated_at: AwareDatetime

@@ -83,7 +83,7 @@ class RoundMetrics(Message):
     round: int = Field(ge=0)
     loss: float
     accuracy: float
-    more: dict[str, float] = {}
+    more: dict[str, float] = Field(default={})
 
 
 class TrainingResult(Message):
@@ -122,10 +122,10 @@ class ProjectStatus(Message):
     repository_url: str
     commit: CommitId | None = None
     images: ImageSet | None = None
-    actors: list[ActorRecord] = []
+    actors: list[ActorRecord] = Field(default=[])
     training: TrainingResult | None = None
     error: ErrorBody | None = None
-    notices: list[str] = []
+    notices: list[str] = Field(default=[])
 
 
 class EventName(StrEnum):

@@ -31,7 +31,7 @@ class PlanRequest(Message):
 class ListRequest(Message):
     """Projects, newest first."""
 
-    stages: list[ProjectStage] = []
+    stages: list[ProjectStage] = Field(default=[])
     limit: int = Field(default=100, ge=1, le=200)
     before: ProjectId | None = None
 
@@ -113,8 +113,8 @@ class PlanReport(Message):
     placement: list[NodeVerdict]
     stages: list[ProjectStage]
     deadlines: dict[str, float]
-    notices: list[str] = []
-    errors: list[ErrorBody] = []
+    notices: list[str] = Field(default=[])
+    errors: list[ErrorBody] = Field(default=[])
 
 
 class ProjectSummary(Message):
@@ -134,11 +134,11 @@ class Reply(Message):
 
     verb: str
     error: ErrorBody | None = None
-    mistakes: list[SlaMistake] = []
+    mistakes: list[SlaMistake] = Field(default=[])
     project: ProjectId | None = None
     created: bool | None = None
     """submit: False when the token had been used for the same SLA before."""
-    notices: list[str] = []
+    notices: list[str] = Field(default=[])
     plan: PlanReport | None = None
     projects: list[ProjectSummary] | None = None
     spec: ProjectSpec | None = None

@@ -1,0 +1,5 @@
+"""Real brokers for the tests: a process of its own each, on a free port."""
+
+from tests.brokers.process import Broker as Broker
+from tests.brokers.process import available as available
+from tests.brokers.process import run as run
