@@ -1,1 +1,1 @@
-""""""
+"""The observer: tells people how their projects stand."""

@@ -1,0 +1,5 @@
+"""`python -m flops_observer`."""
+
+from flops_observer.app import main
+
+main()
