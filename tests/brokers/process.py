@@ -88,7 +88,9 @@ class Broker:
         """Starts it, and waits until it listens."""
         log = (self.folder / f"{self.kind}.log").open("ab")
         with log:
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, stdin=subprocess.PIPE)
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - a test broker may outlive one event loop
+                self._command(), stdout=log, stderr=log, stdin=subprocess.PIPE
+            )
         with anyio.fail_after(10):
             while not await self._listens():
                 if self._process.poll() is not None:
