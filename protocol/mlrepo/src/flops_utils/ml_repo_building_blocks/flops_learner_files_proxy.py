@@ -1,0 +1,3 @@
+"""The learner's data."""
+
+from flops_mlrepo.data import load_dataset as load_dataset

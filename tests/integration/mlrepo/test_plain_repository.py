@@ -1,0 +1,53 @@
+"""A repository that keeps to the contract, from construction to evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from flops_mlrepo.host import DataSource
+from pyarrow import parquet
+
+
+@pytest.fixture
+def line_data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    (folder / "line").mkdir(parents=True)
+    x = np.linspace(-1, 1, 101)
+    parquet.write_table(pa.table({"x": x[:40], "y": 3 * x[:40] + 0.5}), folder / "line" / "a.parquet")
+    parquet.write_table(pa.table({"x": x[40:], "y": 3 * x[40:] + 0.5}), folder / "line" / "b.parquet")
+    return folder
+
+
+async def test_a_round_needs_one_exchange_for_training_and_one_for_evaluation(open_fixture, line_data):
+    async with open_fixture("plain", data=DataSource(line_data, ["line"], 1, 2)) as worker:
+        await worker.construct(30)
+        assert await worker.load_data(30) == 50
+        parameters = await worker.get_parameters(30)
+        assert [(array.shape, array.dtype) for array in parameters] == [((2,), np.float64), ((), np.int64)]
+        before = await worker.evaluate(30, parameters)
+        for _ in range(4):
+            parameters, samples = await worker.train(parameters, 30)
+            assert samples == 50
+        after = await worker.evaluate(30, parameters)
+    assert parameters[1] == 200
+    assert np.allclose(parameters[0], [3, 0.5], atol=0.05)
+    assert after.loss < before.loss / 100
+    assert after.samples == 50
+
+
+async def test_smoke_needs_no_data(open_fixture):
+    async with open_fixture("plain") as worker:
+        assert await worker.smoke(30) == 2
+        assert worker.versions["python"].startswith("3.")
+
+
+async def test_averages_come_back_in_the_dtype_of_the_code(open_fixture):
+    async with open_fixture("plain") as worker:
+        await worker.construct(30)
+        await worker.set_parameters([np.array([1, 2], dtype=np.float32), np.array(2.6)], 30)
+        weights, steps = await worker.get_parameters(30)
+    assert (weights.dtype, steps.dtype) == (np.float64, np.int64)
+    assert steps == 3
