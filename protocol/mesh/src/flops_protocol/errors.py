@@ -187,6 +187,12 @@ CATALOGUE: dict[str, ErrorKind] = {
     "FLOPS-P012": ErrorKind(
         "Another process took this one's name", "Run one process a name; the newer one stays, this one ends."
     ),
+    "FLOPS-P013": ErrorKind(
+        "A mesh runs on this state folder already", "Use that mesh, stop it with Ctrl-C, or choose another --state."
+    ),
+    "FLOPS-P014": ErrorKind(
+        "The file is no data that can be added", "Give Parquet, CSV, .npz or .npy files, or a folder of images."
+    ),
 }
 
 
