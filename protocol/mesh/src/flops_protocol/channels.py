@@ -28,12 +28,15 @@ class Channel(Generic[M]):
     name: str
     pattern: str
     writer: str
-    """The role that may write here; for a path level such as `{client}`, whoever has that name."""
+    """The role that may write here; a path level such as `{service}` stands for whoever has that name, and `service`
+    for the manager and the observer, each in its answers."""
     type: str
     model: builtins.type[M]
     description: str
     qos: Literal[0, 1] = 1
     retain: bool = False
+    readers: tuple[str, ...] = ()
+    """The roles that read it."""
     expiry: int | None = None
     """Seconds after which the broker may drop a message that nobody took."""
     _matcher: re.Pattern[str] = field(init=False, repr=False, compare=False)
@@ -75,18 +78,34 @@ class Channel(Generic[M]):
         return None if found is None else found.groupdict()
 
 
-def _request(verb: str, model: type[M], description: str, *, of: str = "manager") -> Channel[M]:
-    return Channel(
-        f"{of}-{verb}-request",
-        f"requests/{of}/{verb}",
-        "client",
-        f"flops.request.{verb}.v1",
-        model,
-        description,
-        expiry=MINUTE,
-    )
+CLIENT, MANAGER, OBSERVER = "client", "manager", "observer"
+BUILDER, AGGREGATOR, LEARNER = "builder", "aggregator", "learner"
+SERVICE = "service"
+ROLES = (CLIENT, MANAGER, OBSERVER, BUILDER, AGGREGATOR, LEARNER)
 
 
+def _request(verb: str, model: type[M], description: str, *, of: str = MANAGER) -> Channel[M]:
+    name, pattern, kind = f"{of}-{verb}-request", f"requests/{of}/{verb}", f"flops.request.{verb}.v1"
+    return Channel(name, pattern, CLIENT, kind, model, description, readers=(of,), expiry=MINUTE)
+
+
+def _state(name: str, pattern: str, writer: str, kind: str, model: type[M], text: str, *readers: str) -> Channel[M]:
+    return Channel(name, pattern, writer, kind, model, text, retain=True, readers=readers)
+
+
+def _event(
+    name: str, pattern: str, writer: str, kind: str, model: type[M], text: str, *readers: str, expiry: int = DAY
+) -> Channel[M]:
+    return Channel(name, pattern, writer, kind, model, text, readers=readers, expiry=expiry)
+
+
+def _command(role: str, kind: str, model: type[M], text: str) -> Channel[M]:
+    pattern = f"projects/{{project}}/manager/commands/{role}"
+    return Channel(f"{role}-commands", pattern, MANAGER, kind, model, text, readers=(role,), expiry=MINUTE)
+
+
+# A table, not one argument a line.
+# fmt: off
 SUBMIT = _request("submit", requests.SubmitRequest, "Start a project")
 PLAN = _request("plan", requests.PlanRequest, "Say what a submit would do")
 LIST = _request("list", requests.ListRequest, "List projects")
@@ -94,258 +113,128 @@ SHOW = _request("show", requests.ShowRequest, "Show one project")
 CANCEL = _request("cancel", requests.CancelRequest, "Cancel a project")
 RETRY = _request("retry", requests.RetryRequest, "Start a failed or cancelled project again")
 REPLAY = _request("replay", requests.ReplayRequest, "Page through a project's history")
-HISTORY = _request("history", requests.HistoryRequest, "Page through a project's timeline", of="observer")
-LOGS = _request("logs", requests.LogsRequest, "Page through a project's log lines", of="observer")
-REPLY = Channel(
-    "reply",
-    "inbox/{client}/{request}",
-    "the service that was asked",
-    "flops.reply.v1",
-    requests.Reply,
-    "The answer to a request",
-    expiry=MINUTE,
+HISTORY = _request("history", requests.HistoryRequest, "Page through a project's timeline", of=OBSERVER)
+LOGS = _request("logs", requests.LogsRequest, "Page through a project's log lines", of=OBSERVER)
+REPLY = _event(
+    "reply", "inbox/{client}/{request}", SERVICE, "flops.reply.v1", requests.Reply,
+    "The answer to a request", CLIENT, OBSERVER, expiry=MINUTE,
 )
 
-SERVICE_STATUS = Channel(
-    "service-status",
-    "services/{kind}/{instance}/status",
-    "{kind}",
-    "flops.service.status.v1",
-    mesh.ServiceStatus,
-    "Birth and last will of a service",
-    retain=True,
+SERVICE_STATUS = _state(
+    "service-status", "services/{kind}/{instance}/status", "{kind}", "flops.service.status.v1", mesh.ServiceStatus,
+    "Birth and last will of a service", CLIENT, MANAGER, OBSERVER,
 )
-NODE_STATUS = Channel(
-    "node-status",
-    "nodes/{node}/status",
-    "manager",
-    "flops.node.status.v1",
-    mesh.NodeStatus,
-    "A node as its engine reports it",
-    retain=True,
+NODE_STATUS = _state(
+    "node-status", "nodes/{node}/status", MANAGER, "flops.node.status.v1", mesh.NodeStatus,
+    "A node as its engine reports it", CLIENT, OBSERVER,
 )
-DEAD_LETTER = Channel(
-    "dead-letter",
-    "dead-letter/{service}",
-    "{service}",
-    "flops.deadletter.v1",
-    mesh.DeadLetter,
-    "What could not be read or handled",
-    expiry=7 * DAY,
+DEAD_LETTER = _event(
+    "dead-letter", "dead-letter/{service}", "{service}", "flops.deadletter.v1", mesh.DeadLetter,
+    "What could not be read or handled", CLIENT, OBSERVER, expiry=7 * DAY,
 )
 
-SPEC = Channel(
-    "project-spec",
-    "projects/{project}/manager/spec",
-    "manager",
-    "flops.project.spec.v1",
-    project.ProjectSpec,
-    "What was asked for",
-    retain=True,
+SPEC = _state(
+    "project-spec", "projects/{project}/manager/spec", MANAGER, "flops.project.spec.v1", project.ProjectSpec,
+    "What was asked for", CLIENT, OBSERVER, BUILDER, AGGREGATOR, LEARNER,
 )
-PROJECT_STATUS = Channel(
-    "project-status",
-    "projects/{project}/manager/status",
-    "manager",
-    "flops.project.status.v1",
-    project.ProjectStatus,
-    "How the project stands",
-    retain=True,
+PROJECT_STATUS = _state(
+    "project-status", "projects/{project}/manager/status", MANAGER, "flops.project.status.v1", project.ProjectStatus,
+    "How the project stands", CLIENT, OBSERVER,
 )
-PROJECT_EVENTS = Channel(
-    "project-events",
-    "projects/{project}/manager/events",
-    "manager",
-    "flops.project.event.v1",
-    project.ProjectEvent,
-    "The ordered history of the project",
-    expiry=DAY,
+PROJECT_EVENTS = _event(
+    "project-events", "projects/{project}/manager/events", MANAGER, "flops.project.event.v1", project.ProjectEvent,
+    "The ordered history of the project", CLIENT, OBSERVER,
 )
-BUILD_COMMAND = Channel(
-    "builder-commands",
-    "projects/{project}/manager/commands/builder",
-    "manager",
-    "flops.build.command.v1",
-    commands.BuildCommand,
+BUILD_COMMAND = _command(
+    BUILDER, "flops.build.command.v1", commands.BuildCommand,
     "What the manager wants of the builder",
-    expiry=MINUTE,
 )
-TRAIN_COMMAND = Channel(
-    "aggregator-commands",
-    "projects/{project}/manager/commands/aggregator",
-    "manager",
-    "flops.train.command.v1",
-    commands.TrainCommand,
+TRAIN_COMMAND = _command(
+    AGGREGATOR, "flops.train.command.v1", commands.TrainCommand,
     "What the manager wants of the aggregator",
-    expiry=MINUTE,
 )
-LEARN_COMMAND = Channel(
-    "learner-commands",
-    "projects/{project}/manager/commands/learner",
-    "manager",
-    "flops.learn.command.v1",
-    commands.LearnCommand,
+LEARN_COMMAND = _command(
+    LEARNER, "flops.learn.command.v1", commands.LearnCommand,
     "What the manager wants of the learners",
-    expiry=MINUTE,
 )
-MANAGER_ERRORS = Channel(
-    "manager-errors",
-    "projects/{project}/manager/errors",
-    "manager",
-    "flops.error.v1",
-    project.ErrorReport,
-    "Failures that the manager saw",
-    expiry=DAY,
+MANAGER_ERRORS = _event(
+    "manager-errors", "projects/{project}/manager/errors", MANAGER, "flops.error.v1", project.ErrorReport,
+    "Failures that the manager saw", CLIENT, OBSERVER,
 )
-PROJECT_COMPLETED = Channel(
-    "project-completed",
-    "projects/{project}/manager/completed",
-    "manager",
-    "flops.project.completed.v1",
+PROJECT_COMPLETED = _event(
+    "project-completed", "projects/{project}/manager/completed", MANAGER, "flops.project.completed.v1",
     project.ProjectCompleted,
-    "The end of the project",
-    expiry=DAY,
+    "The end of the project", CLIENT, OBSERVER,
 )
 
-BUILDER_STATUS = Channel(
-    "builder-status",
-    "projects/{project}/builder/status",
-    "builder",
-    "flops.build.status.v1",
-    actors.BuilderStatus,
-    "How the builder stands",
-    retain=True,
+BUILDER_STATUS = _state(
+    "builder-status", "projects/{project}/builder/status", BUILDER, "flops.build.status.v1", actors.BuilderStatus,
+    "How the builder stands", CLIENT, MANAGER, OBSERVER,
 )
 BUILD_PROGRESS = Channel(
-    "builder-progress",
-    "projects/{project}/builder/progress",
-    "builder",
-    "flops.build.progress.v1",
-    actors.BuildProgress,
-    "How far the build is",
-    qos=0,
-    expiry=MINUTE,
+    "builder-progress", "projects/{project}/builder/progress", BUILDER, "flops.build.progress.v1", actors.BuildProgress,
+    "How far the build is", qos=0, readers=(CLIENT, OBSERVER), expiry=MINUTE,
 )
-BUILDER_LOG = Channel(
-    "builder-log",
-    "projects/{project}/builder/log",
-    "builder",
-    "flops.log.v1",
-    actors.LogLines,
-    "What the builder prints",
-    expiry=HOUR,
+BUILDER_LOG = _event(
+    "builder-log", "projects/{project}/builder/log", BUILDER, "flops.log.v1", actors.LogLines,
+    "What the builder prints", CLIENT, OBSERVER, expiry=HOUR,
 )
-BUILDER_ERRORS = Channel(
-    "builder-errors",
-    "projects/{project}/builder/errors",
-    "builder",
-    "flops.error.v1",
-    project.ErrorReport,
-    "Failures of the build",
-    expiry=DAY,
+BUILDER_ERRORS = _event(
+    "builder-errors", "projects/{project}/builder/errors", BUILDER, "flops.error.v1", project.ErrorReport,
+    "Failures of the build", CLIENT, MANAGER, OBSERVER,
 )
-BUILD_COMPLETED = Channel(
-    "builder-completed",
-    "projects/{project}/builder/completed",
-    "builder",
-    "flops.build.completed.v1",
+BUILD_COMPLETED = _event(
+    "builder-completed", "projects/{project}/builder/completed", BUILDER, "flops.build.completed.v1",
     actors.BuildCompleted,
-    "A build that succeeded",
-    expiry=DAY,
+    "A build that succeeded", CLIENT, MANAGER, OBSERVER,
 )
 
-AGGREGATOR_STATUS = Channel(
-    "aggregator-status",
-    "projects/{project}/aggregator/status",
-    "aggregator",
-    "flops.aggregator.status.v1",
+AGGREGATOR_STATUS = _state(
+    "aggregator-status", "projects/{project}/aggregator/status", AGGREGATOR, "flops.aggregator.status.v1",
     actors.AggregatorStatus,
-    "How the aggregator stands, and where learners reach it",
-    retain=True,
+    "How the aggregator stands, and where learners reach it", CLIENT, MANAGER, OBSERVER, LEARNER,
 )
-ROUNDS = Channel(
-    "aggregator-rounds",
-    "projects/{project}/aggregator/rounds",
-    "aggregator",
-    "flops.round.v1",
-    actors.RoundReport,
-    "One message a round",
-    expiry=DAY,
+ROUNDS = _event(
+    "aggregator-rounds", "projects/{project}/aggregator/rounds", AGGREGATOR, "flops.round.v1", actors.RoundReport,
+    "One message a round", CLIENT, MANAGER, OBSERVER,
 )
-AGGREGATOR_LOG = Channel(
-    "aggregator-log",
-    "projects/{project}/aggregator/log",
-    "aggregator",
-    "flops.log.v1",
-    actors.LogLines,
-    "What the aggregator prints",
-    expiry=HOUR,
+AGGREGATOR_LOG = _event(
+    "aggregator-log", "projects/{project}/aggregator/log", AGGREGATOR, "flops.log.v1", actors.LogLines,
+    "What the aggregator prints", CLIENT, OBSERVER, expiry=HOUR,
 )
-AGGREGATOR_ERRORS = Channel(
-    "aggregator-errors",
-    "projects/{project}/aggregator/errors",
-    "aggregator",
-    "flops.error.v1",
-    project.ErrorReport,
-    "Failures of the training",
-    expiry=DAY,
+AGGREGATOR_ERRORS = _event(
+    "aggregator-errors", "projects/{project}/aggregator/errors", AGGREGATOR, "flops.error.v1", project.ErrorReport,
+    "Failures of the training", CLIENT, MANAGER, OBSERVER,
 )
-TRAINING_COMPLETED = Channel(
-    "aggregator-completed",
-    "projects/{project}/aggregator/completed",
-    "aggregator",
-    "flops.training.completed.v1",
+TRAINING_COMPLETED = _event(
+    "aggregator-completed", "projects/{project}/aggregator/completed", AGGREGATOR, "flops.training.completed.v1",
     actors.TrainingCompleted,
-    "Training completion",
-    expiry=DAY,
+    "Training completion", CLIENT, MANAGER, OBSERVER,
 )
 
-LEARNER_STATUS = Channel(
-    "learner-status",
-    "projects/{project}/learner/{learner}/status",
-    "learner",
-    "flops.learner.status.v1",
+LEARNER_STATUS = _state(
+    "learner-status", "projects/{project}/learner/{learner}/status", LEARNER, "flops.learner.status.v1",
     actors.LearnerStatus,
-    "How a learner stands",
-    retain=True,
+    "How a learner stands", CLIENT, MANAGER, OBSERVER, AGGREGATOR,
 )
-LEARNER_LOG = Channel(
-    "learner-log",
-    "projects/{project}/learner/{learner}/log",
-    "learner",
-    "flops.log.v1",
-    actors.LogLines,
-    "What a learner prints",
-    expiry=HOUR,
+LEARNER_LOG = _event(
+    "learner-log", "projects/{project}/learner/{learner}/log", LEARNER, "flops.log.v1", actors.LogLines,
+    "What a learner prints", CLIENT, OBSERVER, expiry=HOUR,
 )
-LEARNER_ERRORS = Channel(
-    "learner-errors",
-    "projects/{project}/learner/{learner}/errors",
-    "learner",
-    "flops.error.v1",
-    project.ErrorReport,
-    "Failures of a learner",
-    expiry=DAY,
+LEARNER_ERRORS = _event(
+    "learner-errors", "projects/{project}/learner/{learner}/errors", LEARNER, "flops.error.v1", project.ErrorReport,
+    "Failures of a learner", CLIENT, MANAGER, OBSERVER,
 )
 
-TIMELINE = Channel(
-    "observer-timeline",
-    "projects/{project}/observer/timeline",
-    "observer",
-    "flops.timeline.v1",
-    observer.TimelineEntry,
-    "For people: one readable line a step",
-    expiry=DAY,
+TIMELINE = _event(
+    "observer-timeline", "projects/{project}/observer/timeline", OBSERVER, "flops.timeline.v1", observer.TimelineEntry,
+    "For people: one readable line a step", CLIENT,
 )
-SUMMARY = Channel(
-    "observer-summary",
-    "projects/{project}/observer/summary",
-    "observer",
-    "flops.summary.v1",
-    observer.Summary,
-    "For people: where the project stands",
-    retain=True,
+SUMMARY = _state(
+    "observer-summary", "projects/{project}/observer/summary", OBSERVER, "flops.summary.v1", observer.Summary,
+    "For people: where the project stands", CLIENT,
 )
+# fmt: on
 
 CHANNELS: tuple[Channel[Any], ...] = (
     SUBMIT, PLAN, LIST, SHOW, CANCEL, RETRY, REPLAY, HISTORY, LOGS, REPLY,
