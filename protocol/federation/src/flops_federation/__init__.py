@@ -1,1 +1,1 @@
-""""""
+"""The parameter stream: parcels of arrays between an aggregator and its learners."""

@@ -1,0 +1,39 @@
+"""How gRPC is set up on both sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+METHOD = "/flops.federation.v1.Parameters/Exchange"
+SERVICE, RPC = "flops.federation.v1.Parameters", "Exchange"
+TOKEN_KEY, LEARNER_KEY, EPOCH_KEY = "flops-token", "flops-learner", "flops-epoch"
+SERVER_NAME = "aggregator.flops.internal"
+"""The name in every aggregator's certificate: what is trusted is the certificate itself, wherever it listens."""
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Limits of a stream. The defaults notice a dead or frozen peer within 4 seconds."""
+
+    keepalive_seconds: float = 2.0
+    keepalive_timeout_seconds: float = 2.0
+    connect_seconds: float = 10.0
+    max_body_bytes: int = 64 * 1024**3
+
+    def channel_arguments(self) -> list[tuple[str, int]]:
+        """gRPC core's arguments: pings always allowed, frames as big as HTTP/2 lets them be, no limit of its own."""
+        return [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.keepalive_time_ms", int(self.keepalive_seconds * 1000)),
+            ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout_seconds * 1000)),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.http2.max_ping_strikes", 0),
+            ("grpc.http2.min_ping_interval_without_data_ms", 200),
+            ("grpc.http2.max_frame_size", 2**24 - 1),
+            # Each attempt dials anew: gRPC's own backoff would make a learner wait after an aggregator's restart.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.so_reuseport", 0),
+        ]
