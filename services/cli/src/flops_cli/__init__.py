@@ -1,1 +1,1 @@
-""""""
+"""`flops`: the command line, and the whole mesh on one machine."""

@@ -1,5 +1,6 @@
-"""`flops`."""
+"""`flops`, and `python -m flops_cli`."""
 
+from flops_cli.app import main as main
 
-def main() -> None:
-    """Runs the command line."""
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `flops`, by what they are about."""

@@ -1,0 +1,1 @@
+"""The data of this machine's node: Parquet files, a folder a tag."""

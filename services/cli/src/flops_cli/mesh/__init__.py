@@ -1,0 +1,1 @@
+"""The whole mesh on one machine: broker, services and MLflow as processes."""

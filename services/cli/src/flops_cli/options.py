@@ -1,0 +1,27 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        "--broker",
+        envvar="FLOPS_BROKER",
+        metavar="URL",
+        help="Where the broker is, mqtt://host:port; else the mesh of the state folder.",
+    ),
+]
+State = Annotated[
+    Path,
+    typer.Option("--state", envvar="FLOPS_HOME", file_okay=False, help="The state folder of a mesh on this machine."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines, and nothing else, on standard output.")]
+Project = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's ID, or the start of it.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the mesh's answer.")]
+
+STATE = Path(".flops")

@@ -1,0 +1,60 @@
+"""What stands on the terminal: for people through rich, for machines one JSON document and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from flops_protocol.errors import ErrorBody
+from flops_protocol.messages.requests import SlaMistake
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+
+
+class Output:
+    """Where a command writes. With `json`, standard output carries documents only."""
+
+    def __init__(self, *, json: bool = False) -> None:
+        self.json = json
+        self.console = Console(stderr=json, highlight=False, soft_wrap=True)
+        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def document(self, content: Any) -> None:
+        """One JSON document, on a line of its own."""
+        sys.stdout.buffer.write(encoded(content) + b"\n")
+        sys.stdout.buffer.flush()
+
+    def error(self, error: ErrorBody, mistakes: Iterable[SlaMistake] = ()) -> None:
+        """An error: with `json` as a document, else on standard error."""
+        if self.json:
+            self.document({"error": error, "mistakes": list(mistakes)})
+        else:
+            self.errors.print(error_panel(error, mistakes))
+
+
+def encoded(content: Any) -> bytes:
+    """Content as JSON, models included; what is None is left out."""
+    return orjson.dumps(content, default=_plain)
+
+
+def error_panel(error: ErrorBody, mistakes: Iterable[SlaMistake] = ()) -> Panel:
+    """An error as people want it: what, where, what next."""
+    lines = [escape(error.detail)]
+    if error.file is not None:
+        lines.append(f"[bold]{escape(error.file)}:{error.line or 1}[/]")
+    lines += [
+        f"  [bold]{escape(mistake.path)}[/]: found {escape(mistake.found)}; allowed: {escape(mistake.allowed)}"
+        for mistake in mistakes
+    ]
+    lines += ["", f"[green]{escape(error.hint)}[/]", f"[dim]docs/errors/{error.code}.md[/]"]
+    return Panel("\n".join(lines), title=f"{error.code}: {escape(error.title)}", title_align="left", border_style="red")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True, by_alias=True)
+    raise TypeError(f"{type(value).__name__} is no JSON")

@@ -1,0 +1,142 @@
+"""How replies look to people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flops_protocol.messages.mesh import NodeStatus
+from flops_protocol.messages.project import ProjectSpec, ProjectStage, ProjectStatus
+from flops_protocol.messages.requests import PlanReport, ProjectSummary, Reply
+from rich.markup import escape
+from rich.table import Table
+
+from flops_cli.output import Output, error_panel
+
+COLOURS = {
+    ProjectStage.COMPLETED: "green",
+    ProjectStage.FAILED: "red",
+    ProjectStage.CANCELLED: "yellow",
+}
+
+
+def submitted(output: Output, reply: Reply) -> None:
+    """What came of a submit."""
+    known = "" if reply.created is not False else " [dim](it was submitted before with this token)[/]"
+    output.console.print(f"Project [bold]{reply.project}[/]{known}")
+    for notice in reply.notices:
+        output.console.print(f"  [yellow]notice[/] {escape(notice)}")
+
+
+def projects(output: Output, found: list[ProjectSummary]) -> None:
+    """A list of projects."""
+    if not found:
+        output.console.print("No projects yet: `flops submit FILE` starts one, `flops demo` shows one.")
+        return
+    table = _table("project", "stage", "since", "accuracy", "repository")
+    for item in found:
+        stage = _stage(item.stage)
+        if item.error:
+            stage += f" [dim]{escape(item.error)}[/]"
+        accuracy = "" if item.accuracy is None else f"{item.accuracy:.3f}"
+        table.add_row(item.project, stage, ago(item.stage_since), accuracy, escape(item.repository_url))
+    output.console.print(table)
+
+
+def project(output: Output, status: ProjectStatus, spec: ProjectSpec | None) -> None:
+    """Everything about one project."""
+    rows = [
+        ("stage", f"{_stage(status.stage)} [dim]since {ago(status.stage_since)}[/]"),
+        ("submitted", f"{status.submitted_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("repository", escape(status.repository_url)),
+        ("commit", status.commit or ""),
+    ]
+    if status.attempt > 1:
+        rows.append(("attempt", str(status.attempt)))
+    if status.deadline is not None and not status.stage.ended:
+        rows.append(("deadline", f"{status.deadline:%Y-%m-%d %H:%M:%S} UTC"))
+    if spec is not None and spec.sla.training_configuration.data_tags:
+        rows.append(("data tags", escape(", ".join(spec.sla.training_configuration.data_tags))))
+    if status.images is not None:
+        rows.append(("images", f"{status.images.lookup}, Python {status.images.python}"))
+        rows.append(("image key", status.images.image_key))
+    rows += [(f"{actor.role}", f"{actor.instance} on {actor.node}: {escape(actor.state)}") for actor in status.actors]
+    if status.training is not None:
+        best = status.training.best
+        rows.append(("best round", f"{best.round}: accuracy {best.accuracy:.4f}, loss {best.loss:.4f}"))
+        rows.append(("MLflow run", status.training.mlflow_run or ""))
+        rows.append(("model", status.training.model_uri or ""))
+    rows += [("notice", escape(notice)) for notice in status.notices]
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(f"[dim]{name}[/]", value)
+    output.console.print(f"[bold]{status.project}[/]")
+    output.console.print(table)
+    if status.error is not None:
+        output.console.print(error_panel(status.error))
+
+
+def plan(output: Output, report: PlanReport) -> None:
+    """What a submit would do."""
+    output.console.print(f"[bold]{escape(report.repository_url)}[/] at {report.commit}")
+    if report.image == "found":
+        output.console.print(f"Images: [green]found[/], nothing to build ({report.image_key})")
+    else:
+        output.console.print(f"Images: [yellow]to build[/]. {escape(report.missed or '')}")
+    table = _table("node", "role", "", "reason")
+    for verdict in report.placement:
+        taken = f"[green]taken x {verdict.count}[/]" if verdict.taken else "[red]refused[/]"
+        table.add_row(verdict.node, verdict.role.value, taken, escape(verdict.reason))
+    output.console.print(table)
+    stages = "  ".join(f"{stage} [dim]<= {report.deadlines.get(stage, 0):g} s[/]" for stage in report.stages)
+    output.console.print(f"Stages: {stages}")
+    for notice in report.notices:
+        output.console.print(f"[yellow]notice[/] {escape(notice)}")
+    for error in report.errors:
+        output.console.print(error_panel(error))
+
+
+def nodes(output: Output, found: list[NodeStatus]) -> None:
+    """The nodes of the mesh."""
+    table = _table("node", "engine", "platform", "Python", "can be", "CPUs", "memory", "actors", "data")
+    for node in sorted(found, key=lambda node: node.node):
+        table.add_row(
+            node.node if node.state == "up" else f"[red]{node.node} (down)[/]",
+            node.engine,
+            node.platform,
+            ", ".join(node.pythons) or "any",
+            ", ".join(node.capabilities),
+            str(node.cpus),
+            size(node.memory_bytes),
+            str(node.actors),
+            "\n".join(f"{escape(tag.tag)} ({tag.rows} rows, {size(tag.bytes)})" for tag in node.data_tags),
+        )
+    output.console.print(table)
+
+
+def ago(moment: datetime) -> str:
+    """How long ago a moment was."""
+    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def size(count: float) -> str:
+    """Bytes as people read them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.0f} TB"
+
+
+def _stage(stage: ProjectStage) -> str:
+    return f"[{COLOURS.get(stage, 'cyan')}]{stage}[/]"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

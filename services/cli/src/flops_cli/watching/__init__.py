@@ -1,0 +1,1 @@
+"""Following a project until it ends."""
