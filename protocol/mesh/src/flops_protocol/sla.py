@@ -30,11 +30,13 @@ class PostTrainingStep(StrEnum):
     DEPLOY_IMAGE = "deploy_trained_model_image"
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A part of the SLA: nothing but what is known, and no infinities."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
 
-class TrainingConfiguration(_Section):
+class TrainingConfiguration(Section):
     """How to train. Clients are learners."""
 
     mode: Literal["classic", "hierarchical"] = "classic"
@@ -46,7 +48,7 @@ class TrainingConfiguration(_Section):
     min_evaluate_clients: int = Field(default=1, ge=1, le=1000)
 
 
-class ResourceConstraints(_Section):
+class ResourceConstraints(Section):
     """What one actor may take; None: what the node has."""
 
     memory: int | None = Field(default=None, ge=1, description="MB")
@@ -54,14 +56,14 @@ class ResourceConstraints(_Section):
     storage: int | None = Field(default=None, ge=0, description="MB")
 
 
-class Strategy(_Section):
+class Strategy(Section):
     """Flower's strategy by its class name, with its keyword arguments."""
 
     name: str = "FedAvg"
     arguments: dict[str, Any] = {}
 
 
-class Deadlines(_Section):
+class Deadlines(Section):
     """Seconds that each stage may take at most; `round` is one round of training and evaluation."""
 
     resolving: float = Field(default=60, gt=0, le=86_400)
@@ -72,7 +74,7 @@ class Deadlines(_Section):
     tracking: float = Field(default=120, ge=0, le=86_400)
 
 
-class Sla(_Section):
+class Sla(Section):
     """The project SLA."""
 
     ml_repo_url: str = Field(min_length=1, max_length=2000)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from flops_protocol.describe import describe, resolve
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.requests import SlaMistake
 from flops_protocol.sla import PostTrainingStep, Sla
@@ -195,15 +196,7 @@ def _node(schema: dict[str, Any], location: tuple[int | str, ...]) -> dict[str, 
             node = node.get("items", {})
         else:
             node = node.get("properties", {}).get("customerID" if part == "customer_id" else part, {})
-        node = _resolved(schema, node)
-    return node
-
-
-def _resolved(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    if "$ref" in node:
-        name = node["$ref"].rpartition("/")[2]
-        found: dict[str, Any] = schema["$defs"][name]
-        return found
+        node = resolve(schema, node)
     return node
 
 
@@ -219,41 +212,7 @@ def _nearest(key: str, keys: list[str]) -> str:
 
 
 def _allowed(schema: dict[str, Any], location: tuple[int | str, ...]) -> str:
-    return _describe(schema, _node(schema, location))
-
-
-def _describe(schema: dict[str, Any], node: dict[str, Any]) -> str:
-    node = _resolved(schema, node)
-    if "anyOf" in node:
-        return " or ".join(_describe(schema, choice) for choice in node["anyOf"])
-    if "enum" in node:
-        return f"one of {', '.join(json.dumps(value) for value in node['enum'])}"
-    low, high = node.get("minimum"), node.get("maximum")
-    above = node.get("exclusiveMinimum")
-    bounds = (f" from {low}" if low is not None else "") + (f" above {above}" if above is not None else "")
-    bounds += f" up to {high:g}" if high is not None else ""
-    match node.get("type"):
-        case "integer":
-            return f"a whole number{bounds}"
-        case "number":
-            return f"a number{bounds}"
-        case "boolean":
-            return "true or false"
-        case "null":
-            return "null"
-        case "string":
-            least, most = node.get("minLength"), node.get("maxLength")
-            return "a string" + (f" of {least or 0} to {most} characters" if most is not None else "")
-        case "array":
-            least, most = node.get("minItems"), node.get("maxItems")
-            count = (f", at least {least}" if least else "") + (f", at most {most}" if most else "")
-            return f"a list{count}, each {_describe(schema, node.get('items', {}))}"
-        case "object" if node.get("properties"):
-            return f"an object with: {', '.join(node['properties'])}"
-        case "object":
-            return "an object"
-        case _:
-            return "any value"
+    return describe(schema, _node(schema, location))
 
 
 def _notices(sla: Sla) -> list[str]:

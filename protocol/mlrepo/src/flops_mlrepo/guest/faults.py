@@ -100,6 +100,9 @@ def _place(error: BaseException, code: str) -> tuple[str | None, int | None]:
 
 def relative(path: str, code: str) -> str | None:
     """The path within the code folder, with `/`; None when it is not in there."""
+    if path.startswith("<"):
+        # Not a file: a frozen module, or text given to exec().
+        return None
     real, root = os.path.realpath(path), os.path.realpath(code)
     return os.path.relpath(real, root).replace(os.sep, "/") if real.startswith(root + os.sep) else None
 

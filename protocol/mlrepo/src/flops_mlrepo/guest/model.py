@@ -66,17 +66,17 @@ class Model:
             raise
         return data.rows_offered()
 
-    def parameters(self, when: str = "later") -> list[np.ndarray]:
+    def parameters(self, after: str = "get_model_parameters") -> list[np.ndarray]:
         """get_model_parameters(), of the same number, shapes and dtypes as the first time.
 
-        :param when: for the message when they changed
+        :param after: the method that was called before, which is to blame when they changed
         """
         value = self._call("get_model_parameters")
         arrays: list[np.ndarray] = self.checked("get_model_parameters", checks.parameter_arrays, value)
         if self._kinds is None:
             self._kinds = checks.kinds_of(arrays)
         else:
-            self.checked("get_model_parameters", checks.require_same_kinds, arrays, self._kinds, when)
+            self.checked(after, checks.require_same_kinds, arrays, self._kinds, f"after {after}()")
         return arrays
 
     def set_parameters(self, arrays: Sequence[np.ndarray]) -> None:
@@ -105,7 +105,7 @@ class Model:
         """Sets the parameters, fits, and gives the new ones with the number of samples."""
         self.set_parameters(arrays)
         samples = self.fit()
-        trained = self.parameters("after fit_model()")
+        trained = self.parameters("fit_model")
         self.checked("fit_model", checks.require_finite, trained)
         return trained, samples
 

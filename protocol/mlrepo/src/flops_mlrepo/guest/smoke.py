@@ -36,7 +36,7 @@ def smoke(model: Model) -> int:
 def _round_trip(model: Model, values: list[np.ndarray]) -> None:
     # Copies, since the code may keep what it is given.
     model.set_parameters([array.copy() for array in values])
-    back = model.parameters("after set_model_parameters()")
+    back = model.parameters("set_model_parameters")
     model.checked("set_model_parameters", _require_same, values, back)
 
 

@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections import deque
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ import anyio.to_thread
 from flops_mlrepo.contract import WorkerFault
 from flops_mlrepo.host.channel import Channel
 from flops_mlrepo.host.errors import WorkerError
-from flops_mlrepo.host.memory import anonymous_bytes, group_anonymous_bytes
 from flops_mlrepo.host.output import OutputSink, read_lines
+from flops_mlrepo.host.proc import anonymous_bytes, group_anonymous_bytes, marked_processes
 from flops_mlrepo.host.trace import Trace
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _GROUP_PERIOD = 1.0
 _GRACE = 1.0
 _END = 5.0
 _TAIL_LINES = 20
+_MARK = "ML_WORKER"
 
 
 class WorkerProcess:
@@ -56,11 +58,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Ends the whole process group at once."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            # Nobody of the group is left.
-            return
 
     async def leave(self) -> None:
         """Lets the worker end by itself for a moment, so that the code's own clean-up runs."""
@@ -161,7 +160,8 @@ async def open_process(settings: WorkerSettings, sink: OutputSink) -> AsyncItera
         ours, theirs = socket.socketpair()
         with ours, theirs:
             trace = Trace(trace_file, settings.code)
-            started = await _start(settings, scratch, theirs.fileno(), trace.fd)
+            mark = uuid.uuid4().hex
+            started = await _start(settings, scratch, mark, theirs.fileno(), trace.fd)
             theirs.close()
             worker = WorkerProcess(started, Channel(ours), trace, settings.memory_bytes)
             failure: Exception | None = None
@@ -178,12 +178,14 @@ async def open_process(settings: WorkerSettings, sink: OutputSink) -> AsyncItera
                     if failure is None:
                         await worker.leave()
                     worker.kill()
+                    _kill_strays(mark)
                     with anyio.move_on_after(_GRACE):
                         for done in printed:
                             await done.wait()
                     tasks.cancel_scope.cancel()
             finally:
                 worker.kill()
+                _kill_strays(mark)
                 ours.close()
                 with anyio.CancelScope(shield=True), anyio.move_on_after(_END):
                     await started.aclose()
@@ -191,13 +193,20 @@ async def open_process(settings: WorkerSettings, sink: OutputSink) -> AsyncItera
                 raise failure
 
 
-async def _start(settings: WorkerSettings, scratch: Path, channel: int, trace: int) -> Process:
+def _kill_strays(mark: str) -> None:
+    """Ends what has left the worker's process group; only a program that also empties its environment gets away."""
+    for pid in marked_processes(f"{_MARK}={mark}"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+async def _start(settings: WorkerSettings, scratch: Path, mark: str, channel: int, trace: int) -> Process:
     try:
         return await anyio.open_process(
             settings.command(channel, trace),
             stdin=subprocess.DEVNULL,
             cwd=settings.code,
-            env=settings.environment(scratch),
+            env={**settings.environment(scratch), _MARK: mark},
             start_new_session=True,
             pass_fds=(channel, trace),
         )
