@@ -9,8 +9,11 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from flops_mlrepo.host import MlWorker, WorkerSettings, guest_folder, open_worker
+from pyarrow import parquet
 
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "mlrepos"
 
@@ -46,3 +49,13 @@ def open_fixture(output: list[tuple[str, str]], settings_of: Callable[..., Worke
         return open_worker(settings_of(case, **changes), lambda stream, line: output.append((stream, line)))
 
     return make
+
+
+@pytest.fixture
+def line_data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    (folder / "line").mkdir(parents=True)
+    x = np.linspace(-1, 1, 101)
+    parquet.write_table(pa.table({"x": x[:40], "y": 3 * x[:40] + 0.5}), folder / "line" / "a.parquet")
+    parquet.write_table(pa.table({"x": x[40:], "y": 3 * x[40:] + 0.5}), folder / "line" / "b.parquet")
+    return folder

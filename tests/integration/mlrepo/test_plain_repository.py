@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pyarrow as pa
-import pytest
 from flops_mlrepo.host import DataSource
-from pyarrow import parquet
-
-
-@pytest.fixture
-def line_data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    (folder / "line").mkdir(parents=True)
-    x = np.linspace(-1, 1, 101)
-    parquet.write_table(pa.table({"x": x[:40], "y": 3 * x[:40] + 0.5}), folder / "line" / "a.parquet")
-    parquet.write_table(pa.table({"x": x[40:], "y": 3 * x[40:] + 0.5}), folder / "line" / "b.parquet")
-    return folder
 
 
 async def test_a_round_needs_one_exchange_for_training_and_one_for_evaluation(open_fixture, line_data):
