@@ -100,9 +100,7 @@ def test_any_prefix_is_taken_within_the_limits_or_refused(data):
         assert prefix.body_bytes <= LIMIT
 
 
-@given(
-    data=st.binary(max_size=300), head_bytes=st.integers(0, 300), count=st.integers(0, 3), body=st.integers(0, LIMIT)
-)
+@given(data=st.binary(max_size=300), head_bytes=st.integers(0, 300), count=st.integers(0, 3), body=st.integers(0, 9))
 def test_any_block_is_read_or_refused(data, head_bytes, count, body):
     try:
         frames.parse_block(frames.Prefix(min(head_bytes, len(data)), len(data), count, body), data)
@@ -136,9 +134,10 @@ def test_a_block_that_is_cut_off_is_refused(array, cut):
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        ("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "does not travel"),
-        ("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,), }", "does not travel"),
-        ("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,), }", "negative"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "cannot be read"),
+        ("{'descr': '<f9', 'fortran_order': False, 'shape': (1,), }", "cannot be read"),
+        ("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,), }", "cannot be read"),
+        ("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,), }", "cannot be read"),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999,), }", "do not add up"),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (0, 9223372036854775807, 9), }", "cannot be held"),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': " + "(" * 400 + ")" * 400 + ", }", "cannot be read"),

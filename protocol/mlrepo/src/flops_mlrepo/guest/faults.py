@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from pathlib import Path
 from typing import Any
 
 from flops_mlrepo.contract import MODEL_MODULE, WorkerFault
@@ -100,8 +101,8 @@ def _place(error: BaseException, code: str) -> tuple[str | None, int | None]:
 
 def relative(path: str, code: str) -> str | None:
     """The path within the code folder, with `/`; None when it is not in there."""
-    if path.startswith("<"):
-        # Not a file: a frozen module, or text given to exec().
+    if not Path(path).is_absolute():
+        # No file of the code, which is on the path absolutely: a frozen module, text for exec(), compiled code.
         return None
     real, root = os.path.realpath(path), os.path.realpath(code)
     return os.path.relpath(real, root).replace(os.sep, "/") if real.startswith(root + os.sep) else None
