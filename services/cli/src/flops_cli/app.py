@@ -34,6 +34,7 @@ app.command(rich_help_panel=READING)(reading.history)
 app.command(rich_help_panel=READING)(reading.logs)
 app.command(rich_help_panel=READING)(reading.nodes)
 app.command(rich_help_panel=MESH)(mesh.up)
+app.command(rich_help_panel=MESH)(mesh.demo)
 app.command(rich_help_panel=MESH)(mesh.ui)
 app.add_typer(data.app, name="data", rich_help_panel=MESH)
 

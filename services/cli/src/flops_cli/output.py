@@ -12,7 +12,7 @@ from flops_protocol.messages.requests import SlaMistake
 from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
+from rich.text import Text
 
 
 class Output:
@@ -33,7 +33,7 @@ class Output:
         if self.json:
             self.document({"error": error, "mistakes": list(mistakes)})
         else:
-            self.errors.print(error_panel(error, mistakes))
+            self.errors.print(error_text(error, mistakes))
 
 
 def encoded(content: Any) -> bytes:
@@ -41,17 +41,20 @@ def encoded(content: Any) -> bytes:
     return orjson.dumps(content, default=_plain)
 
 
-def error_panel(error: ErrorBody, mistakes: Iterable[SlaMistake] = ()) -> Panel:
-    """An error as people want it: what, where, what next."""
-    lines = [escape(error.detail)]
-    if error.file is not None:
-        lines.append(f"[bold]{escape(error.file)}:{error.line or 1}[/]")
-    lines += [
-        f"  [bold]{escape(mistake.path)}[/]: found {escape(mistake.found)}; allowed: {escape(mistake.allowed)}"
-        for mistake in mistakes
+def error_text(error: ErrorBody, mistakes: Iterable[SlaMistake] = ()) -> Text:
+    """An error as people want it: what, where, what next. Without a frame, so that it can be copied and searched."""
+    place = "" if error.file is None else f"[bold]{escape(error.file)}:{error.line or 1}[/]"
+    lines = [
+        f"[bold red]{error.code}: {escape(error.title)}[/]",
+        *(f"  {line}" for line in (*escape(error.detail).splitlines(), place) if line),
+        *(
+            f"  [bold]{escape(mistake.path)}[/]: found {escape(mistake.found)}; allowed: {escape(mistake.allowed)}"
+            for mistake in mistakes
+        ),
+        f"  [green]{escape(error.hint)}[/]",
+        f"  [dim]docs/errors/{error.code}.md[/]",
     ]
-    lines += ["", f"[green]{escape(error.hint)}[/]", f"[dim]docs/errors/{error.code}.md[/]"]
-    return Panel("\n".join(lines), title=f"{error.code}: {escape(error.title)}", title_align="left", border_style="red")
+    return Text.from_markup("\n".join(lines))
 
 
 def _plain(value: Any) -> Any:

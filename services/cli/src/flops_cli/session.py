@@ -47,9 +47,10 @@ def broker_url(broker: str | None, state: Path) -> str:
     """
     if broker is not None:
         return broker
-    mesh = StateFolder(state).mesh()
-    if mesh is None:
-        raise FlopsError("FLOPS-P006", f"No broker was named, and no mesh was started in {state.absolute()}")
+    folder = StateFolder(state)
+    mesh = folder.mesh()
+    if mesh is None or not folder.held:
+        raise FlopsError("FLOPS-P006", f"No broker was named, and no mesh runs on {folder.root}")
     return mesh.broker
 
 

@@ -10,7 +10,7 @@ from flops_protocol.messages.requests import PlanReport, ProjectSummary, Reply
 from rich.markup import escape
 from rich.table import Table
 
-from flops_cli.output import Output, error_panel
+from flops_cli.output import Output, error_text
 
 COLOURS = {
     ProjectStage.COMPLETED: "green",
@@ -72,7 +72,7 @@ def project(output: Output, status: ProjectStatus, spec: ProjectSpec | None) -> 
     output.console.print(f"[bold]{status.project}[/]")
     output.console.print(table)
     if status.error is not None:
-        output.console.print(error_panel(status.error))
+        output.console.print(error_text(status.error))
 
 
 def plan(output: Output, report: PlanReport) -> None:
@@ -92,7 +92,7 @@ def plan(output: Output, report: PlanReport) -> None:
     for notice in report.notices:
         output.console.print(f"[yellow]notice[/] {escape(notice)}")
     for error in report.errors:
-        output.console.print(error_panel(error))
+        output.console.print(error_text(error))
 
 
 def nodes(output: Output, found: list[NodeStatus]) -> None:

@@ -1,7 +1,8 @@
-"""Commands about the mesh itself: up, ui."""
+"""Commands about the mesh itself: up, ui, demo."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import anyio
@@ -54,3 +55,33 @@ def ui(*, mlflow_port: MlflowPort = None, state: options.State = options.STATE, 
         await mlflow_ui(StateFolder(state), Output(json=json), port=mlflow_port)
 
     anyio.run(run)
+
+
+def demo(
+    *,
+    example: Annotated[
+        Literal["digits-sklearn", "digits-numpy"], typer.Option("--example", help="Which example to train.")
+    ] = "digits-sklearn",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the state folder: models, metrics, images.")] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            envvar="FLOPS_HOME",
+            file_okay=False,
+            help="The state folder, and the mesh that runs there; else the mesh of this folder, or a new one.",
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Train a model from scikit-learn's digits, federated, and predict with it: everything on this machine."""
+    from flops_cli.demo.example import ExamplesMissing
+    from flops_cli.demo.run import demo as run_demo
+
+    async def run() -> int:
+        return await run_demo(example, Output(json=json), state=state, keep=keep)
+
+    try:
+        raise typer.Exit(anyio.run(run))
+    except ExamplesMissing as missing:
+        raise typer.BadParameter(str(missing), param_hint="--example") from missing

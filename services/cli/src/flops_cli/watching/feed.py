@@ -72,7 +72,7 @@ async def _rest(lines: _Lines, arriving: MemoryObjectReceiveStream[Item], last: 
     """What still comes after the end was known: the observer is a step behind the manager."""
     until = current_time() + LAST_LINES_SECONDS
     summary_due = True
-    while (lines.position < last or summary_due) and current_time() < until:
+    while (lines.position < last or summary_due) and not lines.silent and current_time() < until:
         item: Item | None = None
         with move_on_after(0.5):
             item = await arriving.receive()
@@ -94,6 +94,8 @@ class _Lines:
     def __init__(self, bus: Bus, project: str) -> None:
         self._bus, self._project = bus, project
         self.position = 0
+        self.silent = False
+        """Whether the observer did not answer when it was asked last."""
 
     async def take(self, line: TimelineEntry) -> list[TimelineEntry]:
         """The lines that are due now that this one is here."""
@@ -116,7 +118,9 @@ class _Lines:
                 if found:
                     self.position = found[-1].position
                 if reply.next is None:
+                    self.silent = False
                     return found
-        except FlopsError:
+        except FlopsError as error:
             # Lines are for reading along. Whoever has no observer still sees the project's end.
+            self.silent = error.body.code == "FLOPS-P008"
             return found

@@ -16,7 +16,7 @@ from rich.live import Live
 
 from flops_cli import exits
 from flops_cli.exits import ExitCode
-from flops_cli.output import Output, error_panel
+from flops_cli.output import Output, error_text
 from flops_cli.watching.feed import Item, follow
 from flops_cli.watching.screen import Screen, line
 
@@ -102,7 +102,7 @@ def _say_end(end: End, output: Output) -> None:
     status = end.status
     seconds = (status.stage_since - status.submitted_at).total_seconds()
     if status.error is not None and status.stage is ProjectStage.FAILED:
-        output.errors.print(error_panel(status.error))
+        output.errors.print(error_text(status.error))
     elif status.stage is ProjectStage.COMPLETED:
         best = "" if status.training is None else f": best accuracy {status.training.best.accuracy:.4f}"
         output.console.print(f"[green]{status.project} is completed[/] after {seconds:.1f} s{best}")

@@ -1,0 +1,1 @@
+"""`flops demo`: a whole project, from a repository to a prediction."""
