@@ -10,7 +10,7 @@ import click
 import typer
 from flops_protocol.errors import FlopsError
 
-from flops_cli.commands import data, mesh, projects, reading
+from flops_cli.commands import data, mesh, projects, protocol, reading
 from flops_cli.exits import ExitCode, of_error
 from flops_cli.output import Output
 
@@ -37,6 +37,7 @@ app.command(rich_help_panel=MESH)(mesh.up)
 app.command(rich_help_panel=MESH)(mesh.demo)
 app.command(rich_help_panel=MESH)(mesh.ui)
 app.add_typer(data.app, name="data", rich_help_panel=MESH)
+app.add_typer(protocol.app, name="protocol", rich_help_panel=MESH)
 
 
 @app.callback()

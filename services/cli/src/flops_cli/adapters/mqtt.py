@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from anyio import create_task_group
 from flops_protocol.bus import Bus, Identity
 from flops_protocol.bus.mqtt import MqttBus
+from flops_protocol.errors import FlopsError
 
 from flops_cli.bare import bare_errors
 
@@ -21,7 +22,11 @@ async def connected(url: str, *, connect_timeout: float = CONNECT_SECONDS) -> As
 
     :raises FlopsError: FLOPS-P006 when no broker answers there
     """
-    bus = MqttBus(url, Identity("cli", f"cli-{os.urandom(4).hex()}"), connect_timeout=connect_timeout, send_timeout=10)
+    identity = Identity("cli", f"cli-{os.urandom(4).hex()}")
+    try:
+        bus = MqttBus(url, identity, connect_timeout=connect_timeout, send_timeout=10)
+    except ValueError as error:
+        raise FlopsError("FLOPS-P006", str(error)) from error
     with bare_errors():
         async with create_task_group() as group:
             await group.start(bus.run)
