@@ -67,7 +67,7 @@ def main() -> int:
     # The code's own use of the command line must not see ours.
     sys.argv = [str(pathlib.Path(code, "model_manager.py"))]
     try:
-        serve(channel, code)
+        serve(channel, mlenv, code)
     except (BrokenPipeError, ConnectionResetError):
         # The host is gone.
         return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from typing import Any, Dict, Sequence, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, Sequence, Tuple
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from flops_mlrepo.guest.model import Model
 from flops_mlrepo.guest.saving import save_model
 from flops_mlrepo.guest.smoke import smoke
 
+Saver = Callable[[str, str, str], Dict[str, Any]]
 Answer = Tuple[Dict[str, Any], Sequence[np.ndarray]]
 
 # Linux takes at most this many buffers in one call.
@@ -23,9 +25,10 @@ _MAX_BUFFERS = 1024
 _MAX_BODY_BYTES = 1 << 44
 
 
-def serve(channel: socket.socket, code: str) -> None:
+def serve(channel: socket.socket, mlenv: str, code: str) -> None:
     """Answers requests, one after the other, until the host closes the channel."""
     model = Model(code)
+    saver = partial(save_model, model, mlenv, code)
     send(channel, frames.encode({"ready": True, "python": sys.version.split()[0], "numpy": np.__version__}))
     pid = os.getpid()
     while True:
@@ -34,7 +37,7 @@ def serve(channel: socket.socket, code: str) -> None:
             return
         head, arrays = request
         try:
-            values, answer = _answer(model, head, arrays)
+            values, answer = _answer(model, saver, head, arrays)
             buffers = frames.encode({"id": head["id"], **values}, answer)
         except FaultError as fault:
             buffers = frames.encode({"id": head["id"], "fault": fault.document()})
@@ -44,7 +47,7 @@ def serve(channel: socket.socket, code: str) -> None:
         send(channel, buffers)
 
 
-def _answer(model: Model, head: dict[str, Any], arrays: list[np.ndarray]) -> Answer:
+def _answer(model: Model, saver: Saver, head: dict[str, Any], arrays: list[np.ndarray]) -> Answer:
     operation = Operation(head["do"])
     if operation is Operation.CONSTRUCT:
         model.construct()
@@ -70,7 +73,7 @@ def _answer(model: Model, head: dict[str, Any], arrays: list[np.ndarray]) -> Ans
     elif operation is Operation.SAVE_MODEL:
         if head["set"]:
             model.set_parameters(arrays)
-        return save_model(model, head["folder"], head["flavor"], head["tracking"]), ()
+        return saver(head["folder"], head["flavor"], head["tracking"]), ()
     return {}, ()
 
 
