@@ -1,0 +1,5 @@
+"""`python -m flops_builder`: one builder, for one project."""
+
+from flops_builder.app import main
+
+main()

@@ -1,0 +1,1 @@
+"""What the builder needs of the world outside."""

@@ -1,0 +1,33 @@
+"""What the `flops_mlrepo` guest needs beside the repository's own packages, depending on what the code uses of it."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from flops_builder.dependencies.declaration import Repair, Requirement, requirement
+
+NUMPY = "numpy>=1.21"
+NEEDS = {
+    "load_table": ("pyarrow",),
+    "load_arrays": ("pyarrow", "pillow"),
+    # FLOps repositories were written for datasets 2 and 3, where a column is a list; in 4 it is an object of its own.
+    "load_dataset": ("datasets<4", "pillow"),
+    "load_ml_data": ("datasets<4", "pillow"),
+}
+"""By the load function that the code uses."""
+WHERE = "flops_mlrepo"
+
+
+def guest_requirements(
+    requirements: tuple[Requirement, ...], loaders: AbstractSet[str]
+) -> tuple[tuple[Requirement, ...], tuple[Repair, ...]]:
+    """The requirements with what the guest needs added, each with its reason; what is asked for stays as it is."""
+    named = {each.name for each in requirements}
+    added: dict[str, tuple[Requirement, Repair]] = {}
+    needs = [(NUMPY, "parameters travel as NumPy arrays")]
+    needs += [(text, f"the code uses {loader}()") for loader in sorted(loaders) for text in NEEDS[loader]]
+    for text, why in needs:
+        new = requirement(text, WHERE)
+        if new.name not in named:
+            added.setdefault(new.name, (new, Repair("guest-needs", "", text, why)))
+    return requirements + tuple(each for each, _ in added.values()), tuple(each for _, each in added.values())

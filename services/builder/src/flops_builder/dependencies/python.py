@@ -1,0 +1,80 @@
+"""Which Python minor an image gets: what the repository asks for; where it leaves a choice, what the nodes have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flops_protocol.errors import FlopsError
+from packaging.specifiers import SpecifierSet
+
+from flops_builder.dependencies.declaration import Declaration, Repair
+
+OLDEST = (3, 11)
+"""Flower's oldest. The FL runtime lives in the same container as the ML code, on the same interpreter."""
+PATCHES = range(60)
+
+
+@dataclass(frozen=True)
+class PythonChoice:
+    """The minor, and what was changed to get to it."""
+
+    minor: str
+    repairs: tuple[Repair, ...] = ()
+
+
+def choose_python(declaration: Declaration, pythons: Sequence[str]) -> PythonChoice:
+    """Chooses among the nodes' minors (best first).
+
+    :raises FlopsError: FLOPS-B024 when none of them will do
+    """
+    usable = [minor for minor in pythons if _numbers(minor) >= OLDEST]
+    asked, file, line = declaration.python, declaration.file, declaration.python_line
+    if not usable:
+        raise FlopsError(
+            "FLOPS-B024",
+            f"the nodes have Python {', '.join(pythons)}; {_text(OLDEST)} is the oldest that Flower runs on",
+        )
+    if asked is None or not str(asked):
+        return PythonChoice(usable[0])
+    fitting = [minor for minor in usable if _allows(asked, minor)]
+    if fitting:
+        return PythonChoice(fitting[0], _patch_repair(declaration, fitting[0]))
+    wanted = [minor for minor in _python_three() if _allows(asked, minor)]
+    raised = sorted((minor for minor in usable if wanted and _numbers(minor) > _numbers(wanted[-1])), key=_numbers)
+    if not raised:
+        raise FlopsError(
+            "FLOPS-B024",
+            f"python{asked} is asked for; the nodes have {', '.join(usable)}",
+            file=file,
+            line=line,
+        )
+    why = f"no node has Python {wanted[-1]}, and this is the nearest above it that one has"
+    return PythonChoice(raised[0], (Repair("python-pin", f"python{asked}", f"python {raised[0]}", why, file, line),))
+
+
+def _patch_repair(declaration: Declaration, minor: str) -> tuple[Repair, ...]:
+    """Says so when a patch release was asked for: the node's own counts."""
+    pins = [each.version for each in declaration.python or () if each.operator == "==" and each.version.count(".") > 1]
+    if not pins or pins[0].endswith(".*"):
+        return ()
+    why = "the patch release is the node's"
+    return (
+        Repair("python-patch", f"python=={pins[0]}", f"python {minor}", why, declaration.file, declaration.python_line),
+    )
+
+
+def _allows(asked: SpecifierSet, minor: str) -> bool:
+    return any(asked.contains(f"{minor}.{patch}") for patch in PATCHES)
+
+
+def _python_three() -> list[str]:
+    return [f"3.{number}" for number in range(60)]
+
+
+def _numbers(minor: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in minor.split("."))
+
+
+def _text(numbers: tuple[int, ...]) -> str:
+    return ".".join(map(str, numbers))

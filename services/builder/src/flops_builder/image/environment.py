@@ -1,0 +1,146 @@
+"""Environments: what a lock says, installed in a folder that becomes a layer.
+
+An environment lies in the cache under the lock's digest, linked from uv's own cache, so that it costs no disk and the
+next build with the same lock has it at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from flops_protocol.identifiers import uuid7
+
+from flops_builder.image.bytecode import Compiler
+from flops_builder.image.files import environment_members
+from flops_builder.image.layer import Layer, LayerCache
+from flops_builder.resolve.lock import Lock
+from flops_builder.resolve.uv import Target, Uv
+
+FORMAT = "1"
+"""Part of every key of the cache: count it up when layers are written in another way."""
+KEEP_ENVIRONMENTS = 8
+KEEP_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Installs environments and makes layers of them, each once."""
+
+    uv: Uv
+    layers: LayerCache
+    folder: Path
+    """The builder's cache."""
+    compiler: Compiler | None
+    """None: this machine has no Python of the minor, and layers go without byte code."""
+
+    async def environment(
+        self,
+        name: str,
+        lock: Lock,
+        target: Target,
+        extra: Sequence[tuple[str, Path]],
+        on_line: Callable[[str], None] | None = None,
+    ) -> Environment:
+        """The lock installed, with `extra` files (path within it, source), and with byte code.
+
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        :raises OSError: when there is no room
+        """
+        key = self._key(name, lock, target, extra)
+        place = self.folder / "environments" / key
+        if not await anyio.Path(place).is_dir():
+            await self._install(place, lock, target, extra, on_line)
+        else:
+            await anyio.to_thread.run_sync(os.utime, place)
+        return Environment(name, key, place / "root")
+
+    async def layer(
+        self,
+        name: str,
+        lock: Lock,
+        target: Target,
+        extra: Sequence[tuple[str, Path]],
+        environment: Environment | None = None,
+    ) -> Layer:
+        """The layer of this environment; it is installed only if the layer is not there yet.
+
+        :raises FlopsError: as `environment`
+        :raises OSError: when there is no room
+        """
+        key = self._key(name, lock, target, extra)
+        found = await anyio.to_thread.run_sync(self.layers.get, key, name)
+        if found is not None:
+            return found
+        environment = environment or await self.environment(name, lock, target, extra)
+        compiled = await self.compiler.compile(environment.folder, name) if self.compiler else {}
+        members = await anyio.to_thread.run_sync(environment_members, environment.folder, name, compiled)
+        return await anyio.to_thread.run_sync(self.layers.put, key, name, members)
+
+    def _key(self, name: str, lock: Lock, target: Target, extra: Sequence[tuple[str, Path]]) -> str:
+        digest = hashlib.sha256()
+        for relative, source in extra:
+            digest.update(f"{relative}\0".encode() + hashlib.sha256(source.read_bytes()).digest())
+        compiled = self.compiler is not None
+        parts = (FORMAT, name, lock.digest, str(target), target.glibc, digest.hexdigest(), compiled)
+        return f"{name}-{hashlib.sha256(repr(parts).encode()).hexdigest()}"
+
+    async def _install(
+        self,
+        place: Path,
+        lock: Lock,
+        target: Target,
+        extra: Sequence[tuple[str, Path]],
+        on_line: Callable[[str], None] | None,
+    ) -> None:
+        await anyio.to_thread.run_sync(prune, place.parent)
+        new = place.parent / f".{uuid7()}"
+        try:
+            await anyio.Path(new / "root").mkdir(parents=True)
+            if lock.versions:
+                await self.uv.install(lock.text, target, new / "root", new, on_line=on_line)
+            await anyio.to_thread.run_sync(_copy, extra, new / "root")
+            try:
+                await anyio.Path(new).rename(place)
+            except OSError:
+                if not await anyio.Path(place).is_dir():  # another builder may have been faster with the same
+                    raise
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(lambda: shutil.rmtree(new, ignore_errors=True))
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment that is installed."""
+
+    name: str
+    key: str
+    folder: Path
+
+
+def _copy(extra: Sequence[tuple[str, Path]], folder: Path) -> None:
+    for relative, source in extra:
+        target = folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # it may be a link into uv's cache
+        shutil.copyfile(source, target)
+
+
+def prune(folder: Path) -> None:
+    """Removes environments beyond the newest few that nobody used for an hour, and what killed builders left."""
+    if not folder.is_dir():
+        return
+    now = time.time()
+    ages: Mapping[Path, float] = {each: now - each.stat().st_mtime for each in folder.iterdir()}
+    whole = sorted((each for each in ages if not each.name.startswith(".")), key=ages.__getitem__)
+    stale = [*whole[KEEP_ENVIRONMENTS:], *(each for each in ages if each.name.startswith("."))]
+    for each in stale:
+        if ages[each] > KEEP_SECONDS:
+            shutil.rmtree(each, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""Which files a layer has: where they lie now, what they are called in the image."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flops_protocol.errors import FlopsError
+
+ROOT = "opt/flops"
+"""Where the image's folders are, without the leading slash."""
+
+NOISE = re.compile(
+    r"(^|/)(__pycache__|\.lock)(/|$)|\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url\.json|uv_cache\.json|uv_build\.json)$"
+)
+"""What an installer leaves behind: it differs from one installation to the next, and nothing reads it at run time."""
+
+SHEBANG = b"#!"
+WITH_PROGRAMS = frozenset({"mlenv"})
+"""Whose `bin/` is kept: nothing of ours calls a program of its packages (and uv alone would be 38 MB)."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a layer. Exactly one of `file`, `content` and `link` is set."""
+
+    name: str
+    """The path in the image, without the leading slash."""
+    executable: bool = False
+    file: Path | None = None
+    content: bytes | None = None
+    link: str | None = None
+
+
+def environment_members(folder: Path, name: str, bytecode: Mapping[str, Path]) -> list[Member]:
+    """An installed environment as `opt/flops/{name}`, without an installer's noise, with byte code beside its sources.
+
+    Console scripts get a first line that is right in any image. `bytecode`: compiled files by the relative path of
+    their sources.
+    """
+    members = []
+    for path, relative in _walk(folder):
+        if NOISE.search(relative) or (relative.startswith("bin/") and name not in WITH_PROGRAMS):
+            continue
+        target = f"{ROOT}/{name}/{relative}"
+        if path.is_symlink():
+            members.append(Member(target, link=str(path.readlink())))
+            continue
+        executable = bool(path.stat().st_mode & 0o100)
+        script = _portable_script(path) if relative.startswith("bin/") else None
+        members.append(Member(target, executable, file=None if script else path, content=script))
+    for source, compiled in bytecode.items():
+        members.append(Member(f"{ROOT}/{name}/{source}", file=compiled))
+    return members
+
+
+def code_members(folder: Path, tree: Path) -> list[Member]:
+    """The repository's code as `opt/flops/code`; `folder` lies in `tree`, the whole repository.
+
+    A link out of the folder into the rest of the repository becomes what it points at.
+
+    :raises FlopsError: FLOPS-B005 when what it points at is no file
+    """
+    members = []
+    for path, relative in _walk(folder):
+        target = f"{ROOT}/code/{relative}"
+        if path.is_symlink():
+            real = path.resolve()
+            if real.is_relative_to(folder.resolve()):
+                members.append(Member(target, link=str(path.readlink())))
+                continue
+            if not real.is_relative_to(tree.resolve()) or not real.is_file():
+                raise FlopsError("FLOPS-B005", f"the link to {path.readlink()} leaves ml_repo_subdir", file=relative)
+        members.append(Member(target, bool(path.stat().st_mode & 0o100), file=path.resolve()))
+    return members
+
+
+def _walk(folder: Path) -> list[tuple[Path, str]]:
+    found = []
+    for parent, folders, names in os.walk(folder):
+        linked = [each for each in folders if Path(parent, each).is_symlink()]
+        folders[:] = [each for each in folders if each not in linked]
+        for each in [*names, *linked]:
+            path = Path(parent, each)
+            found.append((path, path.relative_to(folder).as_posix()))
+    return found
+
+
+def _portable_script(path: Path) -> bytes | None:
+    content = path.read_bytes()
+    if not content.startswith(SHEBANG):
+        return None
+    first, _, rest = content.partition(b"\n")
+    if b"python" not in first and b"/bin/sh" not in first:
+        return None
+    if first == b"#!/bin/sh":  # a long interpreter path: `'''exec' /path/python "$0" "$@"` and `' '''` follow
+        rest = rest.split(b"' '''\n", 1)[-1]
+    return b"#!/usr/bin/env python3\n" + rest

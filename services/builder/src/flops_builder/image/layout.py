@@ -1,0 +1,236 @@
+"""An OCI image layout folder as a registry (OCI image-spec, image-layout.md).
+
+Blobs come in by a hard link where they lie on the same disk, by a copy else, under a name of their own that is changed
+when they are whole. `index.json` is replaced in one step, under a lock, after all that it points at is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+from flops_protocol.errors import FlopsError
+from flops_protocol.identifiers import Digest, uuid7
+from flops_protocol.messages.project import ImageSet
+from pydantic import ValidationError
+
+from flops_builder.image.documents import ANNOTATION, INDEX_TYPE, LOCKS_TYPE, MANIFEST_TYPE, Blob
+from flops_builder.image.registry import REFERENCE, Push, Pushed
+from flops_builder.process import out_of_space
+
+LOCK_SECONDS = 60.0
+TITLE = "org.opencontainers.image.title"
+
+
+@dataclass(frozen=True)
+class LayoutRegistry:
+    """A folder on this machine."""
+
+    folder: Path
+
+    async def find(self, source_key: Digest) -> ImageSet | None:
+        """See `Registry.find`."""
+        return await anyio.to_thread.run_sync(self._find, source_key)
+
+    async def find_locks(self, lock_key: str) -> Mapping[str, str] | None:
+        """See `Registry.find_locks`."""
+        return await anyio.to_thread.run_sync(self._find_locks, lock_key)
+
+    async def push(self, push: Push) -> Pushed:
+        """See `Registry.push`. Runs to its end even when it is cancelled: it is short, and then it is whole."""
+        try:
+            # Cancelling must not leave it between two steps; `abandon_on_cancel` is off, so this waits for the thread.
+            return await anyio.to_thread.run_sync(self._push, push)
+        except OSError as error:
+            if out_of_space(error):
+                raise FlopsError("FLOPS-B040", f"writing to {self.folder}: {error.strerror}") from error
+            raise FlopsError("FLOPS-B041", f"{self.folder}: {error.strerror or error}") from error
+
+    def _find(self, source_key: Digest) -> ImageSet | None:
+        for entry in reversed(self._entries()):
+            annotations = entry.get("annotations", {})
+            if (
+                annotations.get(f"{ANNOTATION}.source-key") != source_key
+                or f"{ANNOTATION}.image-set" not in annotations
+            ):
+                continue
+            try:
+                images = ImageSet.model_validate_json(annotations[f"{ANNOTATION}.image-set"])
+            except ValidationError:
+                continue  # written by another version of the mesh: it is built anew
+            if all(self._whole(image.digest) for image in (images.learner, images.aggregator)):
+                return images.model_copy(update={"lookup": "found"})
+        return None
+
+    def _find_locks(self, lock_key: str) -> Mapping[str, str] | None:
+        for entry in reversed(self._entries()):
+            if (
+                entry.get("artifactType") != LOCKS_TYPE
+                or entry.get("annotations", {}).get(f"{ANNOTATION}.lock-key") != lock_key
+            ):
+                continue
+            try:
+                manifest = json.loads(self._path(entry["digest"]).read_bytes())
+                return {
+                    layer["annotations"][TITLE]: self._path(layer["digest"]).read_text() for layer in manifest["layers"]
+                }
+            except (OSError, ValueError, KeyError):
+                continue  # a part is missing: as if it were not there
+        return None
+
+    def _whole(self, digest: Digest) -> bool:
+        """Whether a document and everything below it is there, in its full size."""
+        try:
+            value = json.loads(self._path(digest).read_bytes())
+        except (OSError, ValueError):
+            return False
+        parts = [
+            *value.get("manifests", []),
+            *value.get("layers", []),
+            *([value["config"]] if "config" in value else []),
+        ]
+        for part in parts:
+            if not self._has(part["digest"], part["size"]):
+                return False
+            if part["mediaType"] in {INDEX_TYPE, MANIFEST_TYPE} and not self._whole(part["digest"]):
+                return False
+        return True
+
+    def _push(self, push: Push) -> Pushed:
+        (self.folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        brought: dict[Digest, int] = {}
+        skipped: list[Digest] = []
+        try:
+            self._bring(push, brought, skipped)
+            with self._locked():
+                # Another builder that failed may have taken back what we have skipped.
+                self._bring(push, brought, [])
+                self._write_index(push)
+        except BaseException:
+            with contextlib.suppress(OSError), self._locked():
+                self._take_back(brought)
+            raise
+        return Pushed(sum(brought.values()), len(brought), skipped)
+
+    def _bring(self, push: Push, brought: dict[Digest, int], skipped: list[Digest]) -> None:
+        for digest, file in push.files.items():
+            size = file.stat().st_size
+            if self._has(digest, size):
+                skipped.append(digest)
+            else:
+                self._put(digest, partial(_link_or_copy, file))
+                brought[digest] = size
+        for each in push.documents:
+            if self._has(each.digest, each.size):
+                skipped.append(each.digest)
+            else:
+                self._put(each.digest, partial(_write, each.content))
+                brought[each.digest] = each.size
+
+    def _put(self, digest: Digest, write: Callable[[Path], None]) -> None:
+        new = self.folder / "blobs" / "sha256" / f".{uuid7()}"
+        try:
+            write(new)
+            new.replace(self._path(digest))
+        finally:
+            new.unlink(missing_ok=True)
+
+    def _take_back(self, brought: Mapping[Digest, int]) -> None:
+        kept: set[str] = set()
+        waiting = [entry["digest"] for entry in self._entries()]
+        while waiting:
+            digest = waiting.pop()
+            if digest in kept:
+                continue
+            kept.add(digest)
+            with contextlib.suppress(OSError, ValueError):
+                value = json.loads(self._path(digest).read_bytes())
+                waiting += [part["digest"] for part in value.get("manifests", [])]
+                kept |= {part["digest"] for part in value.get("layers", [])} | {
+                    value.get("config", {}).get("digest", "")
+                }
+        for digest in brought.keys() - kept:
+            self._path(digest).unlink(missing_ok=True)
+
+    def _write_index(self, push: Push) -> None:
+        new_entries = [
+            blob.descriptor(annotations=dict(annotations), **_artifact(blob)) for blob, annotations in push.entries
+        ]
+        references = {entry["annotations"][REFERENCE] for entry in new_entries}
+        others = [entry for entry in self._entries() if entry.get("annotations", {}).get(REFERENCE) not in references]
+        index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*others, *new_entries]}
+        self._replace("oci-layout", {"imageLayoutVersion": "1.0.0"})
+        self._replace("index.json", index)
+
+    def _replace(self, name: str, value: Mapping[str, Any]) -> None:
+        new = self.folder / f".{name}-{uuid7()}"
+        try:
+            with new.open("w") as stream:
+                json.dump(value, stream, indent=1)
+                stream.flush()
+                os.fsync(stream.fileno())
+            new.replace(self.folder / name)
+        finally:
+            new.unlink(missing_ok=True)
+
+    def _entries(self) -> list[dict[str, Any]]:
+        try:
+            index = json.loads((self.folder / "index.json").read_bytes())
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
+            raise FlopsError("FLOPS-B041", f"{self.folder / 'index.json'} is damaged: {error}") from error
+        entries: list[dict[str, Any]] = index.get("manifests", [])
+        return entries
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.folder / ".lock").open("w") as stream:
+            deadline = time.monotonic() + LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() > deadline:
+                        raise FlopsError(
+                            "FLOPS-B041", f"{self.folder} has been locked for {LOCK_SECONDS:.0f} s"
+                        ) from error
+                    time.sleep(0.02)  # in a worker thread; the lock is held for milliseconds
+            yield
+
+    def _has(self, digest: Digest, size: int) -> bool:
+        try:
+            return self._path(digest).stat().st_size == size
+        except FileNotFoundError:
+            return False
+
+    def _path(self, digest: Digest) -> Path:
+        return self.folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+
+def _artifact(blob: Blob) -> dict[str, str]:
+    value = json.loads(blob.content)
+    return {"artifactType": value["artifactType"]} if "artifactType" in value else {}
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        target.chmod(0o444)
+
+
+def _write(content: bytes, target: Path) -> None:
+    target.write_bytes(content)

@@ -1,0 +1,71 @@
+"""What is going to be built: everything that is known before a package index is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flops_protocol.errors import FlopsError
+from flops_protocol.messages.project import ProjectSpec
+from flops_protocol.sla import Platform
+
+from flops_builder.dependencies.choice import read_dependencies
+from flops_builder.dependencies.declaration import Declaration, Repair, Requirement
+from flops_builder.dependencies.guest import guest_requirements
+from flops_builder.dependencies.python import choose_python
+from flops_builder.dependencies.repairs import repair
+from flops_builder.resolve.uv import Target
+from flops_builder.source.checkout import Checkout
+from flops_builder.source.modules import Modules
+from flops_builder.source.structure import DATA, MODEL, check_structure
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the repository needs, read, checked and repaired."""
+
+    declaration: Declaration
+    python: str
+    targets: tuple[Target, ...]
+    requirements: tuple[Requirement, ...]
+    repairs: tuple[Repair, ...]
+    warnings: tuple[str, ...]
+
+    def for_platform(self, platform: Platform) -> Target:
+        """The target of a platform, which need not be among those that are asked for."""
+        return Target(platform, self.python, self.targets[0].glibc)
+
+
+def make_plan(spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], glibc: str) -> Plan:
+    """Checks the code's structure and reads its dependencies. Blocks for as long as reading files takes.
+
+    :raises FlopsError: FLOPS-B010 to FLOPS-B012 and FLOPS-B020 to FLOPS-B024, with file and line
+    """
+    declaration = _declaration(checkout)
+    choice = choose_python(declaration, pythons)
+    modules = Modules(checkout.code, choice.minor)
+    check_structure(modules)
+    imports = modules.third_party(MODEL[0], DATA[0])
+    requirements, repairs = repair(declaration.requirements, imports)
+    requirements, added = guest_requirements(requirements, modules.loaders(MODEL[0], DATA[0]))
+    warnings = [*checkout.notices, *declaration.warnings, *modules.warnings]
+    if declaration.ignored:
+        warnings.append(f"{declaration.file} counts; {', '.join(declaration.ignored)} was not read")
+    return Plan(
+        declaration=declaration,
+        python=choice.minor,
+        targets=tuple(Target(each, choice.minor, glibc) for each in dict.fromkeys(spec.sla.supported_platforms)),
+        requirements=requirements,
+        repairs=(*declaration.repairs, *choice.repairs, *repairs, *added),
+        warnings=tuple(warnings),
+    )
+
+
+def _declaration(checkout: Checkout) -> Declaration:
+    """Beside the code; else, for code in a subfolder, at the repository's root."""
+    try:
+        return read_dependencies(checkout.code)
+    except FlopsError as error:
+        if error.body.code != "FLOPS-B020" or checkout.code == checkout.tree:
+            raise
+        return read_dependencies(checkout.tree)

@@ -1,0 +1,146 @@
+"""From layers to what is pushed: documents, keys and annotations (docs/builder.md, "In the registry")."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flops_protocol.identifiers import Digest, segment
+from flops_protocol.images import ImageInputs, SourceInputs
+from flops_protocol.messages.commands import BuildCommand
+from flops_protocol.messages.project import ImageReference, ImageSet, ProjectSpec, Role
+from flops_protocol.sla import Platform
+
+from flops_builder.image.documents import ANNOTATION, Blob, image, index, locks
+from flops_builder.image.layer import Layer
+from flops_builder.image.registry import REFERENCE, Push
+from flops_builder.resolve.lock import Lock
+
+
+@dataclass(frozen=True)
+class Layered:
+    """The layers of one platform, with the locks that they were made from."""
+
+    runtime: Layer
+    mlenv: Layer
+    tracking: Layer
+    locks: Mapping[str, Lock]
+    """By layer: `runtime`, `mlenv`, `tracking`."""
+
+    @property
+    def layers(self) -> tuple[Layer, Layer, Layer]:
+        """All that belong to this platform."""
+        return self.runtime, self.mlenv, self.tracking
+
+    @property
+    def lock_digest(self) -> Digest:
+        """One digest over all locks."""
+        return _digest("".join(f"{name} {lock.digest}\n" for name, lock in sorted(self.locks.items())))
+
+
+def compose(
+    spec: ProjectSpec,
+    command: BuildCommand,
+    inputs: SourceInputs,
+    python: str,
+    lock_key: str,
+    code: Layer,
+    platforms: Mapping[Platform, Layered],
+    files: Mapping[Digest, Path],
+) -> Push:
+    """The two images, their keys, and the locks beside them. `files`: where each layer lies."""
+    key = ImageInputs(source=inputs, locks={name: each.lock_digest for name, each in sorted(platforms.items())}).key()
+    keys = {f"{ANNOTATION}.image-key": key, f"{ANNOTATION}.source-key": command.source_key}
+    about = keys | {
+        "org.opencontainers.image.source": public_url(spec.repository_url),
+        "org.opencontainers.image.revision": spec.commit,
+        f"{ANNOTATION}.python": python,
+    }
+    documents: list[Blob] = []
+    indexes: dict[Role, Blob] = {}
+    for role in (Role.LEARNER, Role.AGGREGATOR):
+        manifests: dict[Platform, Blob] = {}
+        for name, each in platforms.items():
+            layers = [each.runtime, each.mlenv, code, *([each.tracking] if role is Role.AGGREGATOR else [])]
+            configuration, manifests[name] = image(role, name, python, layers, about)
+            documents += [configuration, manifests[name]]
+        indexes[role] = index(manifests, about)
+        documents.append(indexes[role])
+    slug = repository_slug(spec.repository_url)
+    images = ImageSet(
+        image_key=key,
+        learner=_reference(command.registry, slug, Role.LEARNER, indexes, platforms),
+        aggregator=_reference(command.registry, slug, Role.AGGREGATOR, indexes, platforms),
+        python=python,
+        lock_digest=_digest("".join(f"{name} {each.lock_digest}\n" for name, each in sorted(platforms.items()))),
+        lookup="built",
+    )
+    texts = {
+        f"{name.replace('/', '-')}/{layer}.txt": lock.text
+        for name, each in platforms.items()
+        for layer, lock in each.locks.items()
+    }
+    parts, artifact = locks(texts, indexes[Role.LEARNER], keys | {f"{ANNOTATION}.lock-key": lock_key})
+    documents += [*parts, artifact]
+    tag = f"{spec.commit[:12]}-{key.removeprefix('sha256:')[:12]}"
+    entries = [
+        (
+            indexes[role],
+            keys
+            | {
+                REFERENCE: f"{slug}/{role}:{tag}",
+                f"{ANNOTATION}.role": str(role),
+                f"{ANNOTATION}.image-set": images.model_dump_json(),
+            },
+        )
+        for role in (Role.LEARNER, Role.AGGREGATOR)
+    ]
+    entries.append((artifact, keys | {REFERENCE: f"{slug}/locks:{tag}", f"{ANNOTATION}.lock-key": lock_key}))
+    unique = list({each.digest: each for each in documents}.values())
+    return Push(files=files, documents=unique, entries=entries, images=images)
+
+
+def source_inputs(spec: ProjectSpec, command: BuildCommand, base_image: str, builder_version: str) -> SourceInputs:
+    """What the images are made from, as far as it is known before the dependencies are resolved."""
+    return SourceInputs(
+        repository_url=spec.repository_url,
+        commit=spec.commit,
+        subdir=spec.sla.ml_repo_subdir,
+        flavor=spec.sla.ml_model_flavor,
+        platforms=spec.sla.supported_platforms,
+        pythons=command.pythons,
+        base_image=base_image,
+        runtime_version=command.runtime_version,
+        builder_version=builder_version,
+    )
+
+
+def repository_slug(url: str) -> str:
+    """What a repository's images are called: owner and name of a hosted one, the folder's name of a local one."""
+    path = (urlsplit(url).path if "://" in url else url.rpartition(":")[2]).rstrip("/").removesuffix(".git")
+    parts = [part for part in path.split("/") if part]
+    local = url.startswith(("/", "file:"))
+    return segment("-".join(parts[-1:] if local else parts[-2:]))
+
+
+def public_url(url: str) -> str:
+    """The URL without what may be a secret in it."""
+    parts = urlsplit(url)
+    if "://" not in url or "@" not in parts.netloc:
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _reference(
+    registry: str, slug: str, role: Role, indexes: Mapping[Role, Blob], platforms: Mapping[Platform, Layered]
+) -> ImageReference:
+    return ImageReference(
+        registry=registry, repository=f"{slug}/{role}", digest=indexes[role].digest, platforms=sorted(platforms)
+    )
+
+
+def _digest(text: str) -> Digest:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

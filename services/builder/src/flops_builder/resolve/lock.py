@@ -1,0 +1,75 @@
+"""A resolved lock: what is in it, and keeping it for the next build."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flops_protocol.identifiers import Digest, uuid7
+from packaging.utils import canonicalize_name
+
+PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;\\]+)|@\s*(\S+))", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Every package with one version and its hashes, for one target."""
+
+    text: str
+
+    @property
+    def digest(self) -> Digest:
+        """The lock's identity."""
+        return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}"
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Version by normalised name; for one by URL, the URL."""
+        return {canonicalize_name(found[0]): found[1] or found[2] for found in PINNED.findall(self.text)}
+
+    def without(self, names: set[str]) -> Lock:
+        """The lock without these packages (normalised names)."""
+        entries = re.split(r"(?m)^(?=\S)", self.text)
+        kept = [
+            entry
+            for entry in entries
+            if not (found := PINNED.match(entry)) or canonicalize_name(found.group(1)) not in names
+        ]
+        return Lock("".join(kept))
+
+
+def lock_key(*parts: str | Sequence[str]) -> str:
+    """A name for everything that a lock depends on."""
+    return hashlib.sha256(repr([part if isinstance(part, str) else list(part) for part in parts]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class LockStore:
+    """Locks of earlier builds on this machine, by what they were resolved from.
+
+    Packages that are not pinned move on at the index; so a lock counts for `hours` only, and then it is resolved anew.
+    """
+
+    folder: Path
+    hours: float
+
+    def get(self, key: str) -> Lock | None:
+        """The lock, unless it is too old."""
+        file = self.folder / key
+        try:
+            if time.time() - file.stat().st_mtime > self.hours * 3600:
+                return None
+            return Lock(file.read_text())
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: str, lock: Lock) -> None:
+        """Keeps the lock. Two builders may do so at once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        new = self.folder / f".{uuid7()}"
+        new.write_text(lock.text)
+        new.replace(self.folder / key)

@@ -1,0 +1,31 @@
+"""The smoke round: the code's managers are constructed in the finished environment, outside of the builder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class SmokeRound:
+    """What is tried, and within which limits."""
+
+    python: Path
+    environment: Path
+    code: Path
+    scratch: Path
+    seconds: float
+    memory_bytes: int
+
+
+class SmokeTester(Protocol):
+    """Runs smoke rounds."""
+
+    async def run(self, smoke: SmokeRound, on_line: Callable[[str], None]) -> int:
+        """Constructs, and takes the parameters on the way round; the number of arrays. `on_line` gets what it prints.
+
+        :raises FlopsError: FLOPS-B011, B012 and FLOPS-B030 to FLOPS-B035, with file and line where the code has them
+        """
+        ...
