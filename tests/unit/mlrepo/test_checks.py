@@ -7,7 +7,7 @@ import pytest
 from flops_mlrepo.contract import WorkerFault
 from flops_mlrepo.guest import checks
 from flops_mlrepo.guest.faults import FaultError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -47,6 +47,7 @@ def test_numbers_of_an_evaluation_are_finite(value):
     assert caught.value.kind is WorkerFault.NOT_FINITE
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(width=32), min_size=1, max_size=50), st.sampled_from(["f2", "f4", "f8", "c8"]))
 def test_what_is_not_finite_is_found_however_large_the_rest_is(values, dtype):
     with np.errstate(all="ignore"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from flops_mlrepo import frames
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
@@ -39,6 +39,7 @@ def written(head, arrays) -> bytes:
     return b"".join(bytes(buffer) for buffer in frames.encode(head, arrays))
 
 
+@settings(deadline=None)
 @given(head=HEADS, given_arrays=st.lists(ARRAYS, max_size=4), order=st.sampled_from("CFK"))
 def test_arrays_and_head_come_through_as_they_are(head, given_arrays, order):
     sent = [array.copy(order) for array in given_arrays]
@@ -52,6 +53,7 @@ def test_arrays_and_head_come_through_as_they_are(head, given_arrays, order):
         assert after.flags.f_contiguous == before.flags.f_contiguous
 
 
+@settings(deadline=None)
 @given(array=arrays_of.arrays(np.float32, (6, 4)))
 def test_slices_and_transposed_arrays_come_through(array):
     for view in (array[::2], array[:, 1:3], array.T, array[::-1], array[3:3]):
@@ -87,6 +89,7 @@ def test_an_overlong_head_is_refused():
         frames.encode({"detail": "x" * frames.MAX_HEAD_BYTES})
 
 
+@settings(deadline=None)
 @given(data=st.binary(min_size=frames.PREFIX_BYTES, max_size=frames.PREFIX_BYTES))
 def test_any_prefix_is_taken_within_the_limits_or_refused(data):
     for prefix_bytes in (data, b"FLM1" + data[4:]):
@@ -100,6 +103,7 @@ def test_any_prefix_is_taken_within_the_limits_or_refused(data):
         assert prefix.body_bytes <= LIMIT
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=300), head_bytes=st.integers(0, 300), count=st.integers(0, 3), body=st.integers(0, 9))
 def test_any_block_is_read_or_refused(data, head_bytes, count, body):
     try:
@@ -109,6 +113,7 @@ def test_any_block_is_read_or_refused(data, head_bytes, count, body):
     assert body == 0
 
 
+@settings(deadline=None)
 @given(array=ARRAYS, position=st.integers(0, 10_000), value=st.integers(0, 255))
 def test_a_frame_with_a_wrong_byte_is_refused_or_stays_within_the_limit(array, position, value):
     data = bytearray(written({"id": 1}, [array]))
@@ -122,6 +127,7 @@ def test_a_frame_with_a_wrong_byte_is_refused_or_stays_within_the_limit(array, p
     assert sum(view.nbytes for view in views) == sum(array.nbytes for array in arrays) <= LIMIT
 
 
+@settings(deadline=None)
 @given(array=ARRAYS, cut=st.integers(1, 1000))
 def test_a_block_that_is_cut_off_is_refused(array, cut):
     data = written({"id": 1}, [array])

@@ -48,6 +48,11 @@ def open_source(source: Source) -> None:
     _State.source, _State.rows, _State.columns = source, None, None
 
 
+def close_source() -> None:
+    """Lets the load functions fail again."""
+    _State.source, _State.rows, _State.columns = None, None, None
+
+
 def rows_offered() -> int | None:
     """How many rows the code was last given; None when it never asked."""
     return _State.rows
