@@ -67,7 +67,7 @@ def image(
                     "PATH=/usr/local/bin:/usr/bin:/bin",
                     "LANG=C.UTF-8",
                     f"FLOPS_IMAGE_ROOT=/{ROOT}",
-                    f"FLOPS_PYTHON={python}",
+                    f"FLOPS_IMAGE_PYTHON={python}",
                 ],
                 "WorkingDir": f"/{ROOT}/code",
                 "Labels": dict(annotations),
