@@ -104,6 +104,10 @@ CATALOGUE: dict[str, ErrorKind] = {
     ),
     "FLOPS-B042": ErrorKind("The builder was lost", "Look at its log with `flops logs`, then `flops retry`."),
     "FLOPS-B043": ErrorKind("The build took longer than its deadline", "Raise deadlines.building in the SLA."),
+    "FLOPS-B044": ErrorKind(
+        "The project was not resolved before its deadline",
+        "Check that the repository's host answers, or raise deadlines.resolving in the SLA; then `flops retry`.",
+    ),
     # D: deployment
     "FLOPS-D001": ErrorKind("No node can take the actor", "Look at the reasons, node by node, and at `flops nodes`."),
     "FLOPS-D002": ErrorKind(

@@ -1,0 +1,1 @@
+"""The manager's hands: Git, the image registry, the engine, the broker."""

@@ -1,0 +1,89 @@
+"""Where the process engine keeps what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class EngineFolder:
+    """The engine's own folder: `layers/`, `images/`, `actors/{project}/{instance}/`, `logs/{project}/`, `new/`."""
+
+    root: Path
+
+    @property
+    def layers(self) -> Path:
+        """Unpacked layers, by digest."""
+        return self.root / "layers"
+
+    @property
+    def images(self) -> Path:
+        """Image roots: symbolic links into layers, by the manifest's digest."""
+        return self.root / "images"
+
+    @property
+    def new(self) -> Path:
+        """What is being made, and is renamed to its place when it is whole."""
+        return self.root / "new"
+
+    @property
+    def actors(self) -> Path:
+        """One folder an actor, by project."""
+        return self.root / "actors"
+
+    @property
+    def logs(self) -> Path:
+        """The logs of actors that were removed, by project."""
+        return self.root / "logs"
+
+    def actor(self, project: str, instance: str) -> ActorFolder:
+        """The folder of one actor. Both names are topic segments, so that they cannot lead elsewhere."""
+        return ActorFolder(self.actors / project / instance)
+
+
+@dataclass(frozen=True)
+class ActorFolder:
+    """What is known of one actor, and what it may write to."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """What was started, written before it is."""
+        return self.root / "record.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the actor as long as it lives, whatever happens to the manager."""
+        return self.root / "lock"
+
+    @property
+    def group(self) -> Path:
+        """The ID of its process group, which is that of its session."""
+        return self.root / "group"
+
+    @property
+    def pid(self) -> Path:
+        """The ID of its first process."""
+        return self.root / "pid"
+
+    @property
+    def exit(self) -> Path:
+        """Its exit code, written when it has ended."""
+        return self.root / "exit"
+
+    @property
+    def log(self) -> Path:
+        """What it printed in its present life."""
+        return self.root / "log"
+
+    @property
+    def earlier_log(self) -> Path:
+        """What it printed in the life before."""
+        return self.root / "log.1"
+
+    @property
+    def state(self) -> Path:
+        """Its own folder, which survives its restart."""
+        return self.root / "state"

@@ -1,0 +1,83 @@
+"""From an image reference to folders on this machine, and to the command that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flops_protocol.errors import FlopsError
+from flops_protocol.messages.project import ImageReference
+
+from flops_manager.adapters.oci_layout import OciLayout
+from flops_manager.adapters.process_engine.folders import EngineFolder
+from flops_manager.adapters.process_engine.layers import IMAGE_ROOT, BadLayerError, compose, unpack
+
+_ROOT = f"/{IMAGE_ROOT}"
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """An image that lies unpacked on this machine."""
+
+    root: Path
+    """What is `/opt/flops` in a container."""
+    command: Sequence[str]
+    environment: dict[str, str]
+    folder: Path | None
+    """Where the image wants to be run."""
+
+
+def prepare(image: ImageReference, platform: str, folder: EngineFolder) -> Runnable:
+    """Unpacks an image, as far as it is not unpacked yet.
+
+    :raises FlopsError: FLOPS-D005 when it is not for this platform, FLOPS-D007 when it cannot be unpacked
+    """
+    if not image.registry.startswith("oci:/"):
+        raise FlopsError("FLOPS-D007", f"{image.registry} is no OCI layout folder; the process engine knows no other")
+    layout = OciLayout(Path(image.registry.removeprefix("oci:")))
+    try:
+        manifest_digest = _manifest(layout, image, platform)
+        manifest = layout.document(manifest_digest)
+        layers = [
+            unpack(layout.blob(layer["digest"]), layer["digest"], folder.layers, folder.new)
+            for layer in manifest["layers"]
+        ]
+        root = compose(layers, manifest_digest, folder.images, folder.new)
+        config = layout.document(manifest["config"]["digest"]).get("config") or {}
+        return _runnable(root, config)
+    except (OSError, ValueError, KeyError, BadLayerError) as error:
+        what = f"{image.repository}@{image.digest[:19]}"
+        raise FlopsError("FLOPS-D007", f"{what}: {type(error).__name__}: {error}") from error
+
+
+def _manifest(layout: OciLayout, image: ImageReference, platform: str) -> str:
+    manifests = layout.document(image.digest)["manifests"]
+    there: dict[str, str] = {}
+    for manifest in manifests:
+        one = manifest.get("platform") or {}
+        there[f"{one.get('os')}/{one.get('architecture')}"] = manifest["digest"]
+    if platform not in there:
+        raise FlopsError("FLOPS-D005", f"the node is {platform}, {image.repository} is for {', '.join(sorted(there))}")
+    return there[platform]
+
+
+def _runnable(root: Path, config: dict[str, Any]) -> Runnable:
+    command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+    if not command or not Path(command[0]).name.startswith("python"):
+        raise BadLayerError(f"the image does not run Python, but {command}")
+    variables = dict(entry.partition("=")[::2] for entry in config.get("Env") or [])
+    variables.pop("PATH", None)  # The host's programs are where the host's PATH says.
+    folder = config.get("WorkingDir") or ""
+    return Runnable(
+        root=root,
+        command=[_here(word, root) for word in command[1:]],
+        environment={name: _here(value, root) for name, value in variables.items()},
+        folder=Path(_here(folder, root)) if folder.startswith(_ROOT) else None,
+    )
+
+
+def _here(text: str, root: Path) -> str:
+    """A path inside the image, as it is on this machine."""
+    return f"{root}{text.removeprefix(_ROOT)}" if text == _ROOT or text.startswith(f"{_ROOT}/") else text

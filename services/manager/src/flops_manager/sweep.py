@@ -1,0 +1,26 @@
+"""Removes what runs for nobody."""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+from flops_protocol.errors import FlopsError
+
+from flops_manager.engine import Engine
+from flops_manager.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+async def sweep(store: Store, engine: Engine, seconds: float) -> None:
+    """Every so often, removes actors that no project wants: of a database that was lost, or a removal that failed."""
+    while True:
+        try:
+            for actor in await engine.list():
+                wanted = actor.project in store.live and actor.instance in (await store.state(actor.project)).actors
+                if not wanted:
+                    log.warning("an actor that nobody wants is removed", project=actor.project, instance=actor.instance)
+                    await engine.remove(actor.project, actor.instance)
+        except (FlopsError, OSError) as error:
+            log.warning("the engine was not swept", error=str(error))
+        await anyio.sleep(seconds)
