@@ -1,0 +1,1 @@
+"""Whole projects, as a user runs them."""
