@@ -14,6 +14,7 @@ from flops_protocol.describe import Schema, resolve
 
 OLD_WRITER = "what old writers send, new readers refuse"
 NEW_WRITER = "what new writers send, old readers refuse"
+NEITHER = "neither reads what the other writes"
 MEANING = "old and new take the same document for different things"
 
 _FOR_PEOPLE = {"$schema", "$id", "$defs", "$comment", "title", "description", "examples", "deprecated"}
@@ -90,11 +91,12 @@ def _values(old: Schema, new: Schema, path: str) -> Iterator[str]:
         if key in _LOWER | _UPPER:
             tighter = one is None or (other is not None and (other > one) == (key in _LOWER))
             direction = _direction(tighter)
-        elif key == "type":
-            # The one widening that JSON Schema knows: every whole number is a number.
-            direction = _direction((one, other) != ("integer", "number"))
+        elif {one, other} == {"integer", "number"}:
+            direction = _direction(other == "integer")
+        elif one is not None and other is not None:
+            direction = NEITHER
         else:
-            direction = _direction(one is None or other is not None)
+            direction = _direction(one is None)
         yield f"{path}: {key} {_json(one)} became {_json(other)}: {direction}"
 
 

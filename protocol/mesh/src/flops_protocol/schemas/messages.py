@@ -22,6 +22,11 @@ def message_schemas() -> dict[str, Schema]:
 
     They say what a reader must take: fields it does not know are none of its business, so that no object is closed.
     """
+    return dict(_all())
+
+
+@cache
+def _all() -> dict[str, Schema]:
     return {channel.type: _schema(channel) for channel in CHANNELS}
 
 
