@@ -145,7 +145,7 @@ def _read(source: Source) -> Any:
     try:
         import pyarrow as pa
         from pyarrow import parquet
-    except ImportError:
+    except ModuleNotFoundError:
         raise ImportError(
             "pyarrow is not in the repository's environment; add it to the dependencies to read the node's data"
         ) from None

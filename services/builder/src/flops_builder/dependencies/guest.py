@@ -7,12 +7,14 @@ from collections.abc import Set as AbstractSet
 from flops_builder.dependencies.declaration import Repair, Requirement, requirement
 
 NUMPY = "numpy>=1.21"
+# pyarrow 26 refuses to be imported beside NumPy 1, which its metadata does not say: no resolver can know.
+PYARROW = "pyarrow<26"
 NEEDS = {
-    "load_table": ("pyarrow",),
-    "load_arrays": ("pyarrow", "pillow"),
+    "load_table": (PYARROW,),
+    "load_arrays": (PYARROW, "pillow"),
     # FLOps repositories were written for datasets 2 and 3, where a column is a list; in 4 it is an object of its own.
-    "load_dataset": ("datasets<4", "pillow"),
-    "load_ml_data": ("datasets<4", "pillow"),
+    "load_dataset": ("datasets<4", PYARROW, "pillow"),
+    "load_ml_data": ("datasets<4", PYARROW, "pillow"),
 }
 """By the load function that the code uses."""
 WHERE = "flops_mlrepo"
