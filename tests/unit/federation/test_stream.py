@@ -12,7 +12,7 @@ from dataclasses import replace
 import anyio
 import pytest
 from flops_federation.adapters.certificate import self_signed
-from flops_federation.adapters.grpc_client import Invitation, join
+from flops_federation.adapters.grpc_client import Invitation, LastAnswer, join
 from flops_federation.adapters.grpc_server import Joined, Left, serve
 from flops_federation.adapters.options import StreamOptions
 from flops_federation.errors import AnswerTimeoutError, JoinRefusedError, PeerLostError
@@ -20,7 +20,7 @@ from flops_federation.parcels import ArrayData, Parcel
 
 LEARNER = """
 import asyncio, sys
-from flops_federation.adapters.grpc_client import Invitation, join
+from flops_federation.adapters.grpc_client import Invitation, LastAnswer, join
 async def handle(parcel): return parcel
 asyncio.run(join(Invitation("127.0.0.1", int(sys.argv[1]), "one", "", 1), handle))
 """
@@ -75,7 +75,7 @@ async def echo(parcel):
 async def test_a_learner_answers_what_it_is_asked():
     async with hall(authorise=tokens) as found, anyio.create_task_group() as group:
         group.start_soon(join, invitation(found, info={"rows": 5}), echo)
-        await found.until(lambda seen: seen == [Joined("one", {"rows": 5})])
+        await found.until(lambda seen: seen == [Joined("one", 1, {"rows": 5})])
         big = ArrayData("uint8", (9_000_000,), os.urandom(9_000_000))
         answer = await found.server.ask("one", Parcel("train", arrays={"a": {"0": big}}), 10)
         assert bytes(answer.arrays["a"]["0"].data) == big.data
@@ -160,6 +160,18 @@ async def test_a_learner_that_is_cancelled_says_goodbye():
         joined = asyncio.create_task(join(invitation(found), echo))
         await found.until(len)
         joined.cancel()
+        await found.until(lambda seen: seen[1:] == [Left("one", "left", said_bye=True)])
+
+
+async def test_a_last_answer_is_followed_by_a_goodbye():
+    async def last(parcel):
+        raise LastAnswer(parcel)
+
+    async with hall() as found:
+        joined = asyncio.create_task(join(invitation(found), last))
+        await found.until(len)
+        assert (await found.server.ask("one", Parcel("train"), 5)).kind == "train"
+        assert await joined is None
         await found.until(lambda seen: seen[1:] == [Left("one", "left", said_bye=True)])
 
 

@@ -23,8 +23,17 @@ _REFUSALS = {
     grpc.StatusCode.ALREADY_EXISTS,
     grpc.StatusCode.UNIMPLEMENTED,
 }
+_BYE_SECONDS = 1.0
 
 Handle = Callable[[Parcel], Awaitable[Parcel]]
+
+
+class LastAnswer(Exception):  # noqa: N818 - an answer that ends a stream, and not a mistake
+    """Raised by `handle` to answer, and to leave the stream after that."""
+
+    def __init__(self, answer: Parcel) -> None:
+        super().__init__(answer.kind)
+        self.answer = answer
 
 
 @dataclass(frozen=True)
@@ -46,11 +55,11 @@ async def join(
     *,
     on_joined: Callable[[], None] = lambda: None,
     options: StreamOptions | None = None,
-) -> str:
+) -> str | None:
     """Joins the aggregator and answers its parcels with `handle` until it says goodbye; returns its reason.
 
-    `handle` is called for each parcel as it arrives, also while an earlier call still runs; it must not raise. When the
-    stream ends, calls that still run are cancelled.
+    `handle` is called for each parcel as it arrives, also while an earlier call still runs; it must not raise, but for
+    `LastAnswer`, after which this returns None. When the stream ends, calls that still run are cancelled.
 
     :raises JoinRefusedError: when the aggregator does not take us; trying again would not help
     :raises PeerLostError: when the aggregator cannot be reached, or the stream broke
@@ -88,22 +97,26 @@ class _Session:
         self._assembler = Assembler(options.max_body_bytes)
         self._sending = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
+        self._answered_last = asyncio.Event()
 
-    async def run(self, info: dict[str, Any], on_joined: Callable[[], None]) -> str:
+    async def run(self, info: dict[str, Any], on_joined: Callable[[], None]) -> str | None:
         # Read in a task of its own: cancelling a read would end the whole call, with no chance to say goodbye.
         reading = asyncio.create_task(self._read(info, on_joined))
+        leaving = asyncio.create_task(self._answered_last.wait())
         try:
-            reason = await asyncio.shield(reading)
-            await self._say_bye("dismissed")
+            await asyncio.wait([reading, leaving], return_when=asyncio.FIRST_COMPLETED)
+            reason = reading.result() if reading.done() else None
+            with contextlib.suppress(TimeoutError):
+                await self._say_bye("left" if reason is None else "dismissed")
         except FrameError as error:
             raise PeerLostError(str(error)) from error
         except asyncio.CancelledError:
             # We leave on purpose: the aggregator need not take us for lost.
             with contextlib.suppress(TimeoutError, grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError):
-                await asyncio.wait_for(self._say_bye("left"), 0.5)
+                await self._say_bye("left")
             raise
         finally:
-            tasks = [reading, *self._running]
+            tasks = [reading, leaving, *self._running]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -123,9 +136,11 @@ class _Session:
         return str(frame.word.get("reason", ""))
 
     async def _say_bye(self, reason: str) -> None:
-        async with self._sending:
+        async with asyncio.timeout(_BYE_SECONDS), self._sending:
             await self._call.write(encode_word(FrameKind.BYE, {"reason": reason}))
             await self._call.done_writing()
+            # Ending the call before the other side has read this would look like a lost connection.
+            await self._call.code()
 
     async def _next(self) -> Frame:
         while True:
@@ -136,7 +151,11 @@ class _Session:
                 return frame
 
     async def _answer(self, parcel: Parcel) -> None:
-        answer = await self._handle(parcel)
+        last = False
+        try:
+            answer = await self._handle(parcel)
+        except LastAnswer as leave:
+            answer, last = leave.answer, True
         metadata = {**answer.metadata, EXCHANGE: parcel.metadata.get(EXCHANGE)}
         async with self._sending:
             whole = False
@@ -149,6 +168,8 @@ class _Session:
             finally:
                 if not whole:
                     self._call.cancel()
+        if last:
+            self._answered_last.set()
 
 
 async def _reason(call: Any, error: BaseException | None) -> PeerLostError | JoinRefusedError:

@@ -23,9 +23,10 @@ EXCHANGE = "exchange"
 
 @dataclass(frozen=True)
 class Joined:
-    """A learner has opened its stream. `info` is what it says of itself."""
+    """A learner has opened its stream. `epoch` is its process's, `info` is what it says of itself."""
 
     learner: str
+    epoch: int
     info: dict[str, Any]
 
 
@@ -135,6 +136,11 @@ class StreamServer:
         except (grpc.RpcError, grpc.aio.BaseError, asyncio.InvalidStateError) as error:
             raise PeerLostError(f"{peer.learner}: {error}") from error
 
+    def drop(self, learner: str, reason: str) -> None:
+        """Closes a learner's stream at once; it may join again."""
+        if (peer := self._peers.get(learner)) is not None:
+            peer.close(reason)
+
     async def dismiss(self, reason: str, timeout: float = 2.0) -> None:
         """Tells all learners that they may go, and waits until they have gone, at most `timeout` seconds."""
         peers = list(self._peers.values())
@@ -178,7 +184,7 @@ class StreamServer:
         reason, said_bye = "the connection was lost", False
         try:
             await context.write(encode_word(FrameKind.WELCOME, {}))
-            self._watch(Joined(peer.learner, peer.info))
+            self._watch(Joined(peer.learner, peer.epoch, peer.info))
             reason = await peer.end
             said_bye = True
         except PeerLostError as error:

@@ -1,0 +1,5 @@
+"""`python -m flops_aggregator`."""
+
+from flops_aggregator.app import main
+
+main()

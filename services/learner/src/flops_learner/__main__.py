@@ -1,0 +1,5 @@
+"""`python -m flops_learner`."""
+
+from flops_learner.app import main
+
+main()

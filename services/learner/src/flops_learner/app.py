@@ -1,0 +1,206 @@
+"""Puts the learner together."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import structlog
+from anyio import create_task_group, move_on_after, open_signal_receiver
+from flops_mlrepo.host import DataSource, WorkerSettings
+from flops_protocol.bus import Bus, Identity, Testament
+from flops_protocol.channels import LEARNER_LOG, LEARNER_STATUS
+from flops_protocol.errors import ErrorBody, FlopsError
+from flops_protocol.messages.actors import LearnerState, LearnerStatus, LogLines
+
+from flops_learner import log_lines
+from flops_learner.adapters.ml_worker import open_model
+from flops_learner.adapters.mqtt import connect
+from flops_learner.announcing import Announcer
+from flops_learner.desk import Desk, Wish
+from flops_learner.handlers import Handlers
+from flops_learner.learning import Instructions, WorkerEndedError
+from flops_learner.session import Session, Ticket
+from flops_learner.settings import Settings
+
+KIND = "learner"
+FAREWELL_SECONDS = 3.0
+TAIL_LINES = 50
+MEGABYTE = 1024 * 1024
+
+log = structlog.get_logger()
+
+
+class Learner:
+    """One learner's life: from `ready` through a training to the end that the manager sets."""
+
+    def __init__(self, settings: Settings, bus: Bus, lines: log_lines.LogLines) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._lines = lines
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._desk = Desk(settings.instance)
+        self._announcer = Announcer(bus, settings.project, settings.instance, settings.node)
+        Handlers(self._desk).register(bus, settings.project)
+
+    async def run(self, stop: anyio.Event) -> None:
+        """Lives until the manager says `stop`, or `stop` is set."""
+        async with create_task_group() as group:
+            await group.start(self._bus.run)
+            group.start_soon(self._announcer.run)
+            group.start_soon(self._lines.run, self._say_lines)
+            async with create_task_group() as work:
+                work.start_soon(self._work)
+                work.start_soon(self._stop_when, stop, work.cancel_scope)
+                work.start_soon(self._stop_when, self._desk.stop_wanted, work.cancel_scope)
+            with move_on_after(FAREWELL_SECONDS):
+                self._lines.flush(self._say_lines)
+                self._announcer.stand(state=LearnerState.STOPPED)
+                await self._announcer.said()
+            group.cancel_scope.cancel()
+
+    async def _stop_when(self, event: anyio.Event, scope: anyio.CancelScope) -> None:
+        await event.wait()
+        scope.cancel()
+
+    async def _work(self) -> None:
+        self._announcer.stand(state=LearnerState.READY)
+        wish = await self._desk.wish()
+        try:
+            await self._learn(wish)
+        except FlopsError as error:
+            self._fail(error)
+        except Exception as error:
+            log.exception("the learner broke off")
+            self._fail(FlopsError("FLOPS-P010", f"{type(error).__name__}: {error}"))
+
+    async def _learn(self, wish: Wish) -> None:
+        lives = self._settings.worker_lives
+        for life in range(1, lives + 1):
+            try:
+                reason = await self._live(wish)
+            except WorkerEndedError as error:
+                if life == lives or self._announcer.status.state is LearnerState.LOADING_DATA:
+                    raise
+                log.warning("the ML worker is started again", life=life + 1, reason=str(error))
+            else:
+                log.info("dismissed", reason=reason)
+                self._announcer.stand(state=LearnerState.DONE)
+                return
+
+    async def _live(self, wish: Wish) -> str:
+        self._announcer.stand(state=LearnerState.LOADING_DATA, command=wish.command.command)
+        settings = self._worker_settings(wish)
+        async with open_model(settings, self._take_output, wish.command.load_seconds) as model:
+            self._announcer.stand(rows=model.rows)
+            log.info("data loaded", rows=model.rows)
+            instructions = Instructions(model, self._begin_round, self._report)
+            ticket = Ticket(
+                self._settings.instance,
+                wish.assignment.token,
+                self._bus.identity.epoch,
+                {} if model.rows is None else {"rows": model.rows},
+            )
+            return await Session(self._desk, instructions, ticket, self._joined).run()
+
+    def _joined(self) -> None:
+        log.info("joined")
+        if self._announcer.status.state is not LearnerState.TRAINING:
+            self._announcer.stand(state=LearnerState.JOINED)
+
+    def _begin_round(self, number: int) -> None:
+        self._announcer.stand(state=LearnerState.TRAINING, round=number)
+
+    def _report(self, error: ErrorBody) -> None:
+        self._announcer.report(error, list(self._tail))
+
+    def _fail(self, error: FlopsError) -> None:
+        log.error("the learner failed", error=str(error))
+        self._report(error.body)
+        self._announcer.stand(state=LearnerState.FAILED, error=error.body)
+
+    def _worker_settings(self, wish: Wish) -> WorkerSettings:
+        settings, assignment = self._settings, wish.assignment
+        memory = wish.spec.sla.resource_constraints.memory
+        return WorkerSettings(
+            python=settings.python,
+            mlenv=settings.image_root / "mlenv",
+            code=settings.image_root / "code",
+            data=DataSource(settings.data_dir, list(assignment.data_tags), assignment.part, assignment.parts),
+            memory_bytes=None if memory is None else memory * MEGABYTE,
+        )
+
+    def _take_output(self, _stream: str, line: str) -> None:
+        self._tail.append(line[: log_lines.MAX_CHARACTERS])
+        self._lines.add("code", line)
+
+    def _say_lines(self, stream: log_lines.Stream, lines: list[str]) -> None:
+        message = LogLines(
+            project=self._settings.project,
+            instance=self._settings.instance,
+            stream=stream,
+            at=datetime.now(UTC),
+            lines=lines,
+        )
+        self._announcer.say(LEARNER_LOG, message)
+
+
+async def run(settings: Settings, bus: Bus, lines: log_lines.LogLines | None = None) -> None:
+    """Runs the learner until the manager or a signal ends it.
+
+    :raises FlopsError: FLOPS-P006 when the broker cannot be reached at start
+    """
+    stop = anyio.Event()
+    async with create_task_group() as group:
+        group.start_soon(_wait_for_signal, stop)
+        await Learner(settings, bus, lines or log_lines.LogLines()).run(stop)
+        group.cancel_scope.cancel()
+
+
+def main() -> None:
+    """Runs the learner that this process's environment describes."""
+    settings = Settings()
+    lines = log_lines.LogLines()
+    _configure_log(lines)
+    identity = Identity(KIND, settings.instance, settings.project)
+    lost = LearnerStatus(
+        project=settings.project,
+        learner=settings.instance,
+        node=settings.node,
+        state=LearnerState.LOST,
+        since=datetime.now(UTC),
+    )
+    testament = Testament(LEARNER_STATUS, lost, {"project": settings.project, "learner": settings.instance})
+    bus = connect(settings.broker, identity, testament, settings.credential_file)
+    try:
+        anyio.run(run, settings, bus, lines)
+    except* FlopsError as errors:
+        log.error("the learner ends", errors=[str(error) for error in errors.exceptions])  # noqa: TRY400 - said it all
+        raise SystemExit(1) from None
+
+
+async def _wait_for_signal(stop: anyio.Event) -> None:
+    with open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            stop.set()
+
+
+def _configure_log(lines: log_lines.LogLines) -> None:
+    def to_bus(_logger: Any, _method: str, event: Any) -> Any:
+        lines.add("mesh", str(event))
+        return event
+
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+            to_bus,
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
