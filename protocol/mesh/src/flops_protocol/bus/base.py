@@ -66,6 +66,11 @@ class ConnectedBus(ABC):
         """Who we are."""
         return self._identity
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a broker just now."""
+        return self._connection is not None
+
     @abstractmethod
     def _connect(self) -> AbstractAsyncContextManager[Connection]:
         """A new connection, handshake done; leaving it says goodbye.

@@ -1,0 +1,525 @@
+"""What every bus must do: each transport's tests inherit these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from flops_protocol.bus import Received
+from flops_protocol.bus.base import ConnectedBus
+from flops_protocol.channels import (
+    BUILDER_LOG,
+    BUILDER_STATUS,
+    DEAD_LETTER,
+    LIST,
+    SERVICE_STATUS,
+    SHOW,
+    TIMELINE,
+)
+from flops_protocol.envelope import MAX_BYTES, decode
+from flops_protocol.errors import FlopsError
+from flops_protocol.messages.actors import LogLines
+from flops_protocol.messages.mesh import DeadLetter, ServiceStatus
+from flops_protocol.messages.observer import TimelineEntry
+from flops_protocol.messages.requests import ListRequest, Reply, ShowRequest
+
+from tests.integration.bus.stage import NOW, Stage, builder, entry, eventually, manager, will
+
+
+class Inbox(list[Received[Any]]):
+    """A handler that keeps what it gets."""
+
+    async def __call__(self, received: Received[Any]) -> None:
+        self.append(received)
+
+    @property
+    def texts(self) -> list[str]:
+        return [received.message.text for received in self]
+
+    @property
+    def states(self) -> list[str]:
+        return [received.message.state for received in self]
+
+    async def has(self, count: int) -> None:
+        await eventually(lambda: len(self) >= count)
+
+
+class BusSuite:
+    """The behaviour that `Bus` promises. Transports add a fixture `stage`."""
+
+    async def test_a_message_comes_with_all_that_it_came_with(self, stage: Stage) -> None:
+        inbox: Inbox = Inbox()
+        reader = await stage.bus("manager")
+        reader.on(TIMELINE, inbox)
+        await stage.group.start(reader.run)
+        writer = await stage.running("observer", "main")
+        await writer.publish(TIMELINE, entry(1), project="p")
+        await inbox.has(1)
+        await writer.publish(TIMELINE, entry(2), project="p", cause=inbox[0].envelope)
+        await writer.publish(TIMELINE, entry(1), project="q")
+        await inbox.has(3)
+        first, second, other = inbox
+        assert first.message == entry(1)
+        assert first.channel is TIMELINE
+        assert first.topic == "flops/v1/projects/p/observer/timeline"
+        assert first.parameters == {"project": "p"}
+        assert not first.retained
+        assert first.envelope.source == "observer/main"
+        assert first.envelope.subject == "projects/p/observer/timeline"
+        assert first.envelope.dataschema == TIMELINE.schema_id
+        assert [received.envelope.sequence for received in inbox] == [1, 2, 1]
+        assert {received.envelope.epoch for received in inbox} == {writer.identity.epoch}
+        assert second.envelope.causationid == second.envelope.correlationid == first.envelope.id
+        assert other.parameters == {"project": "q"}
+
+    async def test_state_is_there_for_whoever_comes_later(self, stage: Stage) -> None:
+        writer = await stage.running("builder")
+        await writer.publish(BUILDER_STATUS, builder("ready"), project="p")
+        await writer.publish(BUILDER_STATUS, builder("building"), project="p")
+        inbox: Inbox = Inbox()
+        reader = await stage.running("manager")
+        await reader.subscribe(BUILDER_STATUS, inbox)
+        await inbox.has(1)
+        await writer.publish(BUILDER_STATUS, builder("succeeded"), project="p")
+        await inbox.has(2)
+        assert inbox.states == ["building", "succeeded"]
+        assert [received.retained for received in inbox] == [True, False]
+
+    async def test_a_state_that_is_forgotten_is_gone(self, stage: Stage) -> None:
+        early: Inbox = Inbox()
+        writer = await stage.running("builder")
+        reader = await stage.running("manager")
+        await reader.subscribe(BUILDER_STATUS, early)
+        await writer.publish(BUILDER_STATUS, builder("ready"), project="p")
+        await writer.publish(BUILDER_STATUS, builder("ready", "q"), project="q")
+        await writer.forget(BUILDER_STATUS, project="p")
+        await stage.restart_empty()
+        late: Inbox = Inbox()
+        async with stage.visiting("observer") as visitor:
+            await visitor.subscribe(BUILDER_STATUS, late)
+            await late.has(1)
+        assert {received.message.project for received in late} == {"q"}
+        assert all(received.message.state == "ready" for received in early)
+
+    async def test_each_handler_that_matches_is_called_once(self, stage: Stage) -> None:
+        every, one, other, twice = Inbox(), Inbox(), Inbox(), Inbox()
+        reader = await stage.bus("manager")
+        reader.on(TIMELINE, every)
+        reader.on(TIMELINE, one, project="p")
+        reader.on(TIMELINE, twice, project="p")
+        reader.on(TIMELINE, other, project="q")
+        await stage.group.start(reader.run)
+        writer = await stage.running("observer")
+        for position in range(1, 21):
+            await writer.publish(TIMELINE, entry(position), project="p")
+        last: Inbox = Inbox()
+        await reader.subscribe(TIMELINE, last, project="end")
+        await writer.publish(TIMELINE, entry(1), project="end")
+        await last.has(1)
+        expected = [str(position) for position in range(1, 21)]
+        assert one.texts == twice.texts == expected
+        assert every.texts == [*expected, "1"]
+        assert other == []
+
+    async def test_messages_of_one_writer_keep_their_order_and_come_one_at_a_time(self, stage: Stage) -> None:
+        seen: list[int] = []
+        inside = 0
+
+        async def slow(received: Received[TimelineEntry]) -> None:
+            nonlocal inside
+            inside += 1
+            assert inside == 1
+            await anyio.lowlevel.checkpoint()
+            seen.append(received.message.position)
+            inside -= 1
+
+        reader = await stage.bus("manager")
+        reader.on(TIMELINE, slow)
+        await stage.group.start(reader.run)
+        writer = await stage.running("observer")
+        async with anyio.create_task_group() as group:
+            for position in range(1, 301):
+                group.start_soon(lambda number: writer.publish(TIMELINE, entry(number), project="p"), position)
+        await eventually(lambda: len(seen) == 300)
+        assert seen == sorted(seen)
+
+    async def test_a_request_gets_its_own_answer(self, stage: Stage) -> None:
+        server = await stage.bus("manager")
+
+        async def answer(request: Received[ShowRequest]) -> None:
+            await server.reply(request, Reply(verb="show", project=request.message.project))
+
+        server.on(SHOW, answer)
+        await stage.group.start(server.run)
+        asked: dict[str, Reply] = {}
+
+        async def ask(client: ConnectedBus, project: str) -> None:
+            asked[project] = await client.request(SHOW, ShowRequest(project=project))
+
+        clients = [await stage.running("cli", str(number)) for number in (1, 2)]
+        async with anyio.create_task_group() as group:
+            for number, client in enumerate(clients):
+                for index in range(10):
+                    group.start_soon(ask, client, f"p-{number}-{index}")
+        assert len(asked) == 20
+        assert all(reply.project == project for project, reply in asked.items())
+
+    async def test_a_request_that_nobody_answers_ends_in_time(self, stage: Stage) -> None:
+        client = await stage.running("cli")
+        with pytest.raises(FlopsError, match=r"FLOPS-P008 .*manager-list-request was not answered in 0\.2 s"):
+            await client.request(LIST, ListRequest(), timeout=0.2)
+
+    async def test_a_handler_may_ask_and_wait(self, stage: Stage) -> None:
+        server, asker = await stage.bus("manager"), await stage.bus("observer")
+        answers: list[Reply] = []
+
+        async def answer(request: Received[ListRequest]) -> None:
+            await server.reply(request, Reply(verb="list"))
+
+        async def ask(_: Received[TimelineEntry]) -> None:
+            answers.append(await asker.request(LIST, ListRequest()))
+
+        server.on(LIST, answer)
+        asker.on(TIMELINE, ask)
+        await stage.group.start(server.run)
+        await stage.group.start(asker.run)
+        for position in (1, 2, 3):
+            await server.publish(TIMELINE, entry(position), project="p")
+        await eventually(lambda: len(answers) == 3)
+
+    async def test_an_answer_goes_to_inboxes_only(self, stage: Stage) -> None:
+        server = await stage.running("manager")
+        request: Received[Any] = Received(
+            channel=LIST,
+            parameters={},
+            topic=LIST.topic(),
+            envelope=decode(server.compose(LIST, ListRequest()).payload, ListRequest),
+            reply_to="flops/v1/projects/p/manager/spec",
+        )
+        with pytest.raises(FlopsError, match="FLOPS-P003"):
+            await server.reply(request, Reply(verb="list"))
+
+    async def test_a_handler_that_fails_is_called_again(self, stage: Stage) -> None:
+        calls: list[int] = []
+        letters: Inbox = Inbox()
+
+        async def fails_twice(received: Received[TimelineEntry]) -> None:
+            calls.append(received.message.position)
+            if received.message.position == 1 and len(calls) < 3:
+                raise ValueError("not yet")
+
+        reader = await stage.bus("manager")
+        reader.on(TIMELINE, fails_twice)
+        reader.on(DEAD_LETTER, letters)
+        await stage.group.start(reader.run)
+        writer = await stage.running("observer")
+        await writer.publish(TIMELINE, entry(1), project="p")
+        await writer.publish(TIMELINE, entry(2), project="p")
+        await eventually(lambda: len(calls) == 4)
+        assert calls == [1, 1, 1, 2]
+        assert letters == []
+
+    async def test_what_cannot_be_handled_goes_to_the_dead_letters(self, stage: Stage) -> None:
+        calls: list[int] = []
+        letters: Inbox = Inbox()
+
+        async def fails(received: Received[TimelineEntry]) -> None:
+            calls.append(received.message.position)
+            if received.message.position == 1:
+                raise RuntimeError("never")
+
+        reader = await stage.bus("manager", "main")
+        reader.on(TIMELINE, fails)
+        reader.on(DEAD_LETTER, letters)
+        await stage.group.start(reader.run)
+        writer = await stage.running("observer")
+        await writer.publish(TIMELINE, entry(1), project="p")
+        await writer.publish(TIMELINE, entry(2), project="p")
+        await letters.has(1)
+        await eventually(lambda: len(calls) == 4)
+        assert calls == [1, 1, 1, 2]
+        letter: DeadLetter = letters[0].message
+        assert letters[0].parameters == {"service": "manager-main"}
+        assert letter.service == "manager-main"
+        assert letter.topic == "flops/v1/projects/p/observer/timeline"
+        assert letter.attempts == 3
+        assert letter.reason.code == "FLOPS-P007"
+        assert letter.reason.detail == "RuntimeError: never"
+        assert decode(letter.payload.encode(), TimelineEntry).data == entry(1)
+
+    async def test_poison_does_not_stop_a_service(self, stage: Stage) -> None:
+        """100 bad messages of several kinds among 1000."""
+        handled, letters = Inbox(), Inbox()
+        reader = await stage.bus("manager")
+        reader.on(TIMELINE, handled)
+        reader.on(DEAD_LETTER, letters)
+        await stage.group.start(reader.run)
+        writer = await stage.running("observer")
+        topic = TIMELINE.topic(project="p")
+        good = writer.compose(TIMELINE, entry(1), project="p").payload
+        other = writer.compose(BUILDER_STATUS, builder("ready"), project="p").payload
+        kinds = {
+            b"no json": "FLOPS-P002",
+            good[:-1]: "FLOPS-P002",
+            good.replace(b'"step":1', b'"step":99'): "FLOPS-P002",
+            good.replace(b'"text"', b'"tex"'): "FLOPS-P002",
+            other: "FLOPS-P002",
+            b"\xff\x00\xfe" * 20_000: "FLOPS-P002",
+            b"[" * 5_000: "FLOPS-P002",
+            good.replace(TIMELINE.type.encode(), b"flops.timeline.v2"): "FLOPS-P002",
+            b'"\xc3\xa4' + "ä".encode() * MAX_BYTES: "FLOPS-P001",
+        }
+        bad = list(kinds)
+        for number in range(100):
+            await stage.raw(topic, bad[number % len(bad)])
+            for position in range(1, 10):
+                await writer.publish(TIMELINE, entry(number * 9 + position), project="p")
+        await handled.has(900)
+        await letters.has(100)
+        assert handled.texts == [str(number) for number in range(1, 901)]
+        assert [letter.message.reason.code for letter in letters] == [
+            kinds[bad[number % len(bad)]] for number in range(100)
+        ]
+        for letter in letters:
+            assert letter.message.truncated == (len(letter.message.payload) > 10_000)
+        assert {letter.message.payload_encoding for letter in letters} == {"utf-8", "base64"}
+
+    async def test_a_message_that_is_too_big_is_not_composed(self, stage: Stage) -> None:
+        writer = await stage.running("builder")
+        lines = ["x" * 3000] * 100
+        huge = LogLines(project="p", instance="builder", stream="code", at=NOW, lines=lines)
+        with pytest.raises(FlopsError, match="FLOPS-P001"):
+            await writer.publish(BUILDER_LOG, huge, project="p")
+        small = huge.model_copy(update={"lines": ["x"]})
+        payload = writer.compose(BUILDER_LOG, small, project="p").payload
+        assert decode(payload, LogLines).sequence == 1
+
+    async def test_own_state_is_said_again_after_a_broker_lost_it(self, stage: Stage) -> None:
+        writers = [await stage.running("builder", str(number)) for number in range(3)]
+        for number, writer in enumerate(writers):
+            for index in range(10):
+                project = f"p-{number}-{index}"
+                await writer.publish(BUILDER_STATUS, builder("ready", project), project=project)
+                await writer.publish(BUILDER_STATUS, builder("building", project), project=project)
+        before: Inbox = Inbox()
+        reader = await stage.running("manager")
+        await reader.subscribe(BUILDER_STATUS, before)
+        await before.has(30)
+        known = {received.envelope.id for received in before}
+        await stage.restart_empty()
+        healed: Inbox = Inbox()
+        with anyio.fail_after(5):
+            async with stage.visiting("observer") as visitor:
+                await visitor.subscribe(BUILDER_STATUS, healed)
+                await healed.has(30)
+        assert {received.message.project for received in healed} == {r.message.project for r in before}
+        assert set(healed.states) == {"building"}
+        # A new statement, not an old one repeated: whoever drops what it has seen must not drop this.
+        assert not known & {received.envelope.id for received in healed}
+        assert {received.envelope.sequence for received in healed} == {3}
+
+    async def test_after_a_reconnect_everything_stands_before_the_callback(self, stage: Stage) -> None:
+        inbox: Inbox = Inbox()
+        connects: list[int] = []
+        bus = await stage.bus("manager", "main")
+        bus.on(SERVICE_STATUS, inbox)
+        bus.on(TIMELINE, inbox)
+
+        async def broken() -> None:
+            raise RuntimeError("a callback that fails is logged, and changes nothing")
+
+        async def on_connect() -> None:
+            await bus.publish(TIMELINE, entry(len(connects) + 1, "connected"), project="p")
+            connects.append(len(inbox))
+
+        bus.on_connect(broken)
+        bus.on_connect(on_connect)
+        await stage.group.start(bus.run)
+        assert len(connects) == 1
+        await bus.publish(SERVICE_STATUS, manager("up"), kind="manager", instance="main")
+        await inbox.has(2)
+        await stage.restart_empty()
+        await eventually(lambda: len(connects) == 2)
+        await inbox.has(4)
+        after = [received.channel.name for received in inbox[2:]]
+        assert after == ["service-status", "observer-timeline"]
+
+    async def test_a_subscription_made_while_running_lasts(self, stage: Stage) -> None:
+        inbox: Inbox = Inbox()
+        reader, writer = await stage.running("manager"), await stage.running("observer")
+        await reader.subscribe(TIMELINE, inbox)
+        await stage.restart_empty()
+        async with anyio.create_task_group() as group:
+
+            async def keep_saying() -> None:
+                for position in range(1, 1000):
+                    await writer.publish(TIMELINE, entry(position), project="p")
+                    await anyio.sleep(0.01)
+
+            group.start_soon(keep_saying)
+            await inbox.has(1)
+            group.cancel_scope.cancel()
+
+    async def test_what_is_published_during_an_outage_arrives_afterwards_in_order(self, stage: Stage) -> None:
+        inbox: Inbox = Inbox()
+        reader = await stage.bus("manager")
+        reader.on(TIMELINE, inbox)
+        await stage.group.start(reader.run)
+        writer = await stage.running("observer")
+        await stage.close(writer)
+        async with anyio.create_task_group() as group:
+            for position in range(1, 51):
+                group.start_soon(lambda number: writer.publish(TIMELINE, entry(number), project="p"), position)
+            await anyio.sleep(0.1)
+            assert inbox == []
+            stage.open(writer)
+        await inbox.has(50)
+        assert inbox.texts == [str(position) for position in range(1, 51)]
+
+    async def test_what_no_broker_takes_in_time_is_given_up(self, stage: Stage) -> None:
+        inbox: Inbox = Inbox()
+        reader = await stage.running("manager")
+        await reader.subscribe(TIMELINE, inbox)
+        writer = await stage.running("observer", send_timeout=0.2)
+        await stage.close(writer)
+        with pytest.raises(FlopsError, match=r"FLOPS-P006 .*no broker took it in 0\.2 s"):
+            await writer.publish(TIMELINE, entry(1, "given up"), project="p")
+        stage.open(writer)
+        await eventually(lambda: writer.connected)
+        await writer.publish(TIMELINE, entry(2, "sent"), project="p")
+        await inbox.has(1)
+        assert inbox.texts == ["sent"]
+
+    async def test_whoever_was_away_gets_what_was_said_meanwhile(self, stage: Stage) -> None:
+        if not stage.keeps_sessions:
+            pytest.skip("this broker keeps no sessions")
+        inbox: Inbox = Inbox()
+        reader = await stage.bus("manager", session_seconds=60)
+        reader.on(TIMELINE, inbox)
+        await stage.group.start(reader.run)
+        writer = await stage.running("observer")
+        await stage.close(reader)
+        for position in range(1, 51):
+            await writer.publish(TIMELINE, entry(position), project="p")
+        stage.open(reader)
+        await inbox.has(50)
+        assert inbox.texts == [str(position) for position in range(1, 51)]
+
+    async def test_a_message_whose_handler_was_ended_comes_again(self, stage: Stage) -> None:
+        if not stage.keeps_sessions:
+            pytest.skip("this broker keeps no sessions")
+        started = anyio.Event()
+
+        async def never_ends(_: Received[TimelineEntry]) -> None:
+            started.set()
+            await anyio.sleep_forever()
+
+        writer = await stage.running("observer")
+        first = await stage.bus("manager", "main", session_seconds=60)
+        first.on(TIMELINE, never_ends)
+        async with anyio.create_task_group() as group:
+            await group.start(first.run)
+            await writer.publish(TIMELINE, entry(1), project="p")
+            await writer.publish(TIMELINE, entry(2), project="p")
+            await started.wait()
+            group.cancel_scope.cancel()
+        inbox: Inbox = Inbox()
+        second = await stage.bus("manager", "main", session_seconds=60)
+        second.on(TIMELINE, inbox)
+        await stage.group.start(second.run)
+        await inbox.has(2)
+        assert inbox.texts == ["1", "2"]
+
+    async def test_the_last_will_is_said_when_one_is_gone_without_a_word(self, stage: Stage) -> None:
+        inbox: Inbox = Inbox()
+        reader = await stage.running("observer")
+        await reader.subscribe(SERVICE_STATUS, inbox)
+        bus = await stage.running("manager", "main", testament=will())
+        await bus.publish(SERVICE_STATUS, manager("up"), kind="manager", instance="main")
+        await inbox.has(1)
+        await stage.close(bus)
+        await inbox.has(2)
+        last: Received[ServiceStatus] = inbox[-1]
+        assert last.message.state == "lost"
+        assert last.envelope.epoch == bus.identity.epoch
+        late: Inbox = Inbox()
+        await reader.subscribe(SERVICE_STATUS, late, kind="manager", instance="main")
+        await late.has(1)
+        assert late.states == ["lost"]
+        stage.open(bus)
+        await inbox.has(3)
+        assert inbox.states[-1] == "up"
+
+    async def test_a_quick_return_stays_silent(self, stage: Stage) -> None:
+        inbox: Inbox = Inbox()
+        reader = await stage.running("observer")
+        await reader.subscribe(SERVICE_STATUS, inbox)
+        bus = await stage.running("manager", "main", testament=will(1))
+        await bus.publish(SERVICE_STATUS, manager("up"), kind="manager", instance="main")
+        await stage.cut(bus)
+        await inbox.has(2)
+        await anyio.sleep(1.5)
+        assert set(inbox.states) == {"up"}
+
+    async def test_a_goodbye_leaves_the_last_will_unsaid(self, stage: Stage) -> None:
+        inbox: Inbox = Inbox()
+        reader = await stage.running("observer")
+        await reader.subscribe(SERVICE_STATUS, inbox)
+        async with stage.visiting("manager", "main", testament=will(1)) as bus:
+            await bus.publish(SERVICE_STATUS, manager("down"), kind="manager", instance="main")
+        await inbox.has(1)
+        await anyio.sleep(1.5)
+        assert inbox.states == ["down"]
+
+    async def test_the_newer_process_takes_the_place_of_the_older(self, stage: Stage) -> None:
+        older = await stage.bus("manager", "main", testament=will())
+        ended: list[FlopsError] = []
+
+        async def run_older() -> None:
+            with pytest.raises(FlopsError, match="FLOPS-P012") as caught:
+                await older.run()
+            ended.append(caught.value)
+
+        stage.group.start_soon(run_older)
+        await eventually(lambda: older.connected)
+        newer = await stage.running("manager", "main", testament=will())
+        await eventually(lambda: len(ended) == 1)
+        await newer.publish(SERVICE_STATUS, manager("up"), kind="manager", instance="main")
+
+    async def test_a_cancelled_publish_leaves_the_bus_usable(self, stage: Stage) -> None:
+        inbox: Inbox = Inbox()
+        reader = await stage.running("manager")
+        await reader.subscribe(TIMELINE, inbox)
+        writer = await stage.running("observer")
+        for position in range(1, 101):
+            with anyio.move_on_after(0.0005 * (position % 7)):
+                await writer.publish(TIMELINE, entry(position), project="p")
+        await writer.publish(TIMELINE, entry(1000, "end"), project="p")
+        await eventually(lambda: "end" in inbox.texts)
+        positions = [received.message.position for received in inbox]
+        assert positions == sorted(set(positions))
+
+    async def test_a_bus_that_does_not_run_takes_nothing(self, stage: Stage) -> None:
+        bus = await stage.bus("observer")
+        with pytest.raises(FlopsError, match="FLOPS-P006"):
+            await bus.publish(TIMELINE, entry(1), project="p")
+        async with stage.visiting("observer", "2") as other:
+            pass
+        with pytest.raises(FlopsError, match="FLOPS-P006"):
+            await other.publish(TIMELINE, entry(1), project="p")
+
+    async def test_who_waits_when_the_bus_ends_is_told(self, stage: Stage) -> None:
+        told: list[FlopsError] = []
+
+        async def publish(bus: ConnectedBus) -> None:
+            with pytest.raises(FlopsError, match="FLOPS-P006") as caught:
+                await bus.publish(BUILDER_STATUS, builder("ready"), project="p")
+            told.append(caught.value)
+
+        async with anyio.create_task_group() as group, stage.visiting("builder") as bus:
+            await stage.close(bus)
+            group.start_soon(publish, bus)
+            await anyio.sleep(0.05)
+        assert len(told) == 1
