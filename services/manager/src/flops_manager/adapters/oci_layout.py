@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import anyio.to_thread
-import orjson
 import structlog
+from flops_protocol.identifiers import Digest
 from flops_protocol.messages.project import ImageReference, ImageSet
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_pascal
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +22,60 @@ MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 """As much as a registry must take for a manifest (distribution-spec, "Pushing Manifests")."""
 
 
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class PlatformName(_Document):
+    """What an image runs on."""
+
+    os: str
+    architecture: str
+
+
+class Descriptor(_Document):
+    """What points at a blob."""
+
+    digest: Digest
+    size: int
+    annotations: dict[str, str] = {}
+    platform: PlatformName | None = None
+
+
+class Index(_Document):
+    """The manifests of the layout, or of one image."""
+
+    manifests: list[Descriptor]
+    annotations: dict[str, str] = {}
+
+
+class Manifest(_Document):
+    """One image for one platform."""
+
+    config: Descriptor
+    layers: list[Descriptor]
+
+
+class Process(_Document):
+    """How an image is run."""
+
+    model_config = ConfigDict(alias_generator=to_pascal)
+
+    entrypoint: list[str] | None = None
+    cmd: list[str] | None = None
+    env: list[str] | None = None
+    working_dir: str | None = None
+
+
+class Configuration(_Document):
+    """An image's configuration."""
+
+    config: Process = Process()
+
+
+D = TypeVar("D", bound=_Document)
+
+
 class OciLayout:
     """Manifests and blobs of one layout folder. Everything here reads files: call it from a thread."""
 
@@ -28,50 +83,44 @@ class OciLayout:
         """The folder need not be there yet."""
         self._folder = folder
 
-    def index(self) -> list[dict[str, Any]]:
-        """The descriptors in `index.json`; none where there is no layout yet."""
-        path = self._folder / "index.json"
-        if not path.exists():
-            return []
-        return list(orjson.loads(path.read_bytes()).get("manifests", []))
+    def index(self) -> Index:
+        """What `index.json` says; nothing where there is no layout yet.
 
-    def blob(self, digest: str) -> Path:
-        """Where a blob is; it may be missing.
-
-        :raises ValueError: when it is no digest that we know
+        :raises OSError: when it cannot be read
+        :raises ValueError: when it is no index
         """
+        path = self._folder / "index.json"
+        return Index.model_validate_json(path.read_bytes()) if path.exists() else Index(manifests=[])
+
+    def blob(self, digest: Digest) -> Path:
+        """Where a blob is; it may be missing."""
         algorithm, _, encoded = digest.partition(":")
-        if algorithm != "sha256" or len(encoded) != 64 or not set(encoded) <= set("0123456789abcdef"):
-            raise ValueError(f"{digest!r} is no sha256 digest")
         return self._folder / "blobs" / algorithm / encoded
 
-    def document(self, digest: str) -> dict[str, Any]:
+    def document(self, digest: Digest, model: type[D]) -> D:
         """An index, a manifest or a configuration.
 
-        :raises OSError: when it is missing
-        :raises ValueError: when it is too big, or no JSON object
+        :raises OSError: when it cannot be read
+        :raises ValueError: when it is too big, or something else
         """
         path = self.blob(digest)
         if path.stat().st_size > MAX_DOCUMENT_BYTES:
             raise ValueError(f"{digest} is too big for a document")
-        document = orjson.loads(path.read_bytes())
-        if not isinstance(document, dict):
-            raise ValueError(f"{digest} is no document")  # noqa: TRY004 - the bytes are wrong, not a type of ours
-        return document
+        return model.model_validate_json(path.read_bytes())
 
-    def complete(self, index_digest: str) -> bool:
+    def complete(self, index_digest: Digest) -> bool:
         """Whether everything that an image index refers to is there, in its size."""
         try:
-            return all(self.blob(part["digest"]).stat().st_size == part["size"] for part in self._parts(index_digest))
-        except (OSError, ValueError, KeyError):
+            return all(self.blob(part.digest).stat().st_size == part.size for part in self._parts(index_digest))
+        except (OSError, ValueError):
             return False
 
-    def _parts(self, index_digest: str) -> Iterator[dict[str, Any]]:
-        for manifest in self.document(index_digest)["manifests"]:
-            yield manifest
-            document = self.document(manifest["digest"])
-            yield document["config"]
-            yield from document["layers"]
+    def _parts(self, index_digest: Digest) -> Iterator[Descriptor]:
+        for descriptor in self.document(index_digest, Index).manifests:
+            yield descriptor
+            manifest = self.document(descriptor.digest, Manifest)
+            yield manifest.config
+            yield from manifest.layers
 
 
 class OciLayoutLookup:
@@ -88,7 +137,7 @@ class OciLayoutLookup:
 
     def _find(self, source_key: str) -> ImageSet | None:
         try:
-            descriptors = self._layout.index()
+            descriptors = self._layout.index().manifests
         except (OSError, ValueError) as error:
             log.warning("the registry's index cannot be read", registry=self._registry, error=str(error))
             return None
@@ -101,14 +150,13 @@ class OciLayoutLookup:
                 return images
         return None
 
-    def _annotations(self, descriptor: dict[str, Any]) -> dict[str, str]:
+    def _annotations(self, descriptor: Descriptor) -> dict[str, str]:
         """Those of the descriptor; where it has none of ours, those of the index itself."""
-        annotations: dict[str, str] = descriptor.get("annotations") or {}
-        if SOURCE_KEY in annotations and IMAGE_SET in annotations:
-            return annotations
+        if SOURCE_KEY in descriptor.annotations and IMAGE_SET in descriptor.annotations:
+            return descriptor.annotations
         try:
-            return self._layout.document(descriptor["digest"]).get("annotations") or {}
-        except (OSError, ValueError, KeyError):
+            return self._layout.document(descriptor.digest, Index).annotations
+        except (OSError, ValueError):
             return {}
 
     def _images(self, annotations: dict[str, str]) -> ImageSet | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import ImageReference
 
-from flops_manager.adapters.oci_layout import OciLayout
+from flops_manager.adapters.oci_layout import Configuration, Index, Manifest, OciLayout, Process
 from flops_manager.adapters.process_engine.folders import EngineFolder
 from flops_manager.adapters.process_engine.layers import IMAGE_ROOT, BadLayerError, compose, unpack
 
@@ -39,37 +38,35 @@ def prepare(image: ImageReference, platform: str, folder: EngineFolder) -> Runna
     layout = OciLayout(Path(image.registry.removeprefix("oci:")))
     try:
         manifest_digest = _manifest(layout, image, platform)
-        manifest = layout.document(manifest_digest)
+        manifest = layout.document(manifest_digest, Manifest)
         layers = [
-            unpack(layout.blob(layer["digest"]), layer["digest"], folder.layers, folder.new)
-            for layer in manifest["layers"]
+            unpack(layout.blob(layer.digest), layer.digest, folder.layers, folder.new) for layer in manifest.layers
         ]
         root = compose(layers, manifest_digest, folder.images, folder.new)
-        config = layout.document(manifest["config"]["digest"]).get("config") or {}
-        return _runnable(root, config)
-    except (OSError, ValueError, KeyError, BadLayerError) as error:
+        return _runnable(root, layout.document(manifest.config.digest, Configuration).config)
+    except (OSError, ValueError, BadLayerError) as error:
         what = f"{image.repository}@{image.digest[:19]}"
-        raise FlopsError("FLOPS-D007", f"{what}: {type(error).__name__}: {error}") from error
+        raise FlopsError("FLOPS-D007", f"{what}: {type(error).__name__}: {error}"[:1000]) from error
 
 
 def _manifest(layout: OciLayout, image: ImageReference, platform: str) -> str:
-    manifests = layout.document(image.digest)["manifests"]
-    there: dict[str, str] = {}
-    for manifest in manifests:
-        one = manifest.get("platform") or {}
-        there[f"{one.get('os')}/{one.get('architecture')}"] = manifest["digest"]
+    there = {
+        f"{manifest.platform.os}/{manifest.platform.architecture}": manifest.digest
+        for manifest in layout.document(image.digest, Index).manifests
+        if manifest.platform is not None
+    }
     if platform not in there:
         raise FlopsError("FLOPS-D005", f"the node is {platform}, {image.repository} is for {', '.join(sorted(there))}")
     return there[platform]
 
 
-def _runnable(root: Path, config: dict[str, Any]) -> Runnable:
-    command = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+def _runnable(root: Path, process: Process) -> Runnable:
+    command = [*(process.entrypoint or []), *(process.cmd or [])]
     if not command or not Path(command[0]).name.startswith("python"):
         raise BadLayerError(f"the image does not run Python, but {command}")
-    variables = dict(entry.partition("=")[::2] for entry in config.get("Env") or [])
+    variables = dict(entry.partition("=")[::2] for entry in process.env or [])
     variables.pop("PATH", None)  # The host's programs are where the host's PATH says.
-    folder = config.get("WorkingDir") or ""
+    folder = process.working_dir or ""
     return Runnable(
         root=root,
         command=[_here(word, root) for word in command[1:]],

@@ -117,10 +117,12 @@ def _place(
 def _stay_inside(member: tarfile.TarInfo, pointed: PurePosixPath) -> None:
     """A link may point at what is beside it in the layer, not above."""
     depth = 0
+    outside = pointed.is_absolute()
     for part in pointed.parts:
         depth += -1 if part == ".." else 1
-        if part == "/" or depth < 0:
-            raise BadLayerError(f"{member.name} is a link to {member.linkname}, outside")
+        outside = outside or depth < 0
+    if outside:
+        raise BadLayerError(f"{member.name} is a link to {member.linkname}, outside")
 
 
 def compose(layers: list[Path], digest: str, into: Path, scratch: Path) -> Path:
