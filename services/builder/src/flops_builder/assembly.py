@@ -12,7 +12,7 @@ from flops_protocol.sla import ModelFlavor
 from flops_builder.image.environment import Environment, Workshop
 from flops_builder.image.layer import Layer
 from flops_builder.image.runtime import Runtime
-from flops_builder.image.tracking import tracking_constraints, tracking_lock, tracking_requirements
+from flops_builder.image.tracking import CLIENT, pins, tracking_lock, tracking_requirements
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.resolver import Resolver
 from flops_builder.resolve.uv import Target, UnresolvableError
@@ -69,8 +69,9 @@ class Assembly:
         """
         wanted = tracking_requirements(flavor)
         try:
-            resolved = await self.resolver.lock(wanted, target, constraints=tracking_constraints(environment))
-            lock = tracking_lock(resolved, environment)
+            resolved = await self.resolver.lock(wanted, target, constraints=pins(environment))
+            client = await self.resolver.lock((CLIENT,), target, constraints=pins(resolved))
+            lock = tracking_lock(resolved, client, environment)
         except UnresolvableError as error:
             on_line(f"MLflow does not fit the environment's versions; it gets its own: {error.explanation[-500:]}")
             lock = await self.resolver.lock(wanted, target)

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
-import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-import uv
 from flops_protocol.errors import FlopsError
 from flops_protocol.identifiers import uuid7
-from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
-from flops_protocol.sla import Platform
 
 from flops_builder.adapters.worker import WorkerSmokeTester
-from flops_builder.assembly import Assembly, Part, guest
-from flops_builder.image.bytecode import Compiler, find_python
-from flops_builder.image.environment import Workshop
-from flops_builder.image.files import code_members
-from flops_builder.image.layer import Layer, LayerCache, write_tar
 from flops_builder.image.layout import LayoutRegistry
 from flops_builder.image.registry import Registry, repository_missing
-from flops_builder.image.runtime import find_runtime
+from flops_builder.job import Job
 from flops_builder.outcome import Outcome
-from flops_builder.plan import Plan, make_plan
 from flops_builder.process import out_of_space
-from flops_builder.publish import Layered, compose, source_inputs
 from flops_builder.report import Meter, Report
-from flops_builder.resolve.index import site_index
-from flops_builder.resolve.lock import Lock, LockStore, lock_key
-from flops_builder.resolve.resolver import Resolver
-from flops_builder.resolve.uv import Target, Uv
-from flops_builder.settings import MEGABYTE, BuilderSettings
-from flops_builder.smoke import SmokeRound, SmokeTester
-from flops_builder.source.checkout import Checkout, check_out
-
-MACHINES: dict[str, Platform] = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "arm64": "linux/arm64"}
+from flops_builder.settings import BuilderSettings
+from flops_builder.smoke import SmokeTester
 
 
 async def build(
@@ -65,7 +44,7 @@ async def build(
             work = settings.cache_dir / "work" / uuid7()
             try:
                 await anyio.Path(work).mkdir(parents=True)
-                job = _Job(spec, command, settings, meter, registry, work, smoke_tester or WorkerSmokeTester())
+                job = Job(spec, command, settings, meter, registry, work, smoke_tester or WorkerSmokeTester())
                 return await job.run()
             finally:
                 with anyio.CancelScope(shield=True):
@@ -111,172 +90,3 @@ def _from_os(error: OSError) -> BaseException:
     return (
         FlopsError("FLOPS-B040", f"{error.filename or 'writing'}: {error.strerror}") if out_of_space(error) else error
     )
-
-
-@dataclass
-class _Job:
-    """The steps of one build, and what they have brought so far."""
-
-    spec: ProjectSpec
-    command: BuildCommand
-    settings: BuilderSettings
-    meter: Meter
-    registry: Registry
-    work: Path
-    smoke_tester: SmokeTester
-    warnings: list[str] = field(default_factory=list)
-    locks: dict[Platform, Lock] = field(default_factory=dict)
-    mlenv: dict[Platform, Layer] = field(default_factory=dict)
-    runtime: dict[Platform, Part] = field(default_factory=dict)
-    tracking: dict[Platform, Part] = field(default_factory=dict)
-
-    async def run(self) -> Outcome:
-        """All of it.
-
-        :raises FlopsError: as `build`
-        """
-        checkout = await self._check_out()
-        plan = await self._plan(checkout)
-        assembly, python = await self._assembly(plan)
-        async with anyio.create_task_group() as group:
-            for target in plan.targets:
-                group.start_soon(self._environment, plan, checkout, assembly, target, python)
-                group.start_soon(self._runtime, assembly, target)
-            if all(target.platform != host_platform() for target in plan.targets):
-                self.warnings.append(f"no smoke round: {host_platform()} is not among the platforms")
-        code = await anyio.to_thread.run_sync(self._code_layer, checkout)
-        return await self._publish(plan, assembly, code)
-
-    async def _check_out(self) -> Checkout:
-        self.meter.at(BuildPhase.CLONE, 0, self.spec.repository_url)
-        checkout = await check_out(
-            self.spec.repository_url,
-            self.spec.commit,
-            self.spec.sla.ml_repo_subdir,
-            self.work,
-            self.settings,
-            lambda fraction: self.meter.at(BuildPhase.CLONE, fraction * 0.9),
-        )
-        self.meter.at(
-            BuildPhase.CLONE, 1, f"{checkout.files} files", bytes_done=checkout.bytes, bytes_total=checkout.bytes
-        )
-        return checkout
-
-    async def _plan(self, checkout: Checkout) -> Plan:
-        self.meter.at(BuildPhase.CHECK, 0)
-        plan = await anyio.to_thread.run_sync(make_plan, self.spec, checkout, self.command.pythons, self.settings.glibc)
-        self.meter.log(
-            f"{plan.declaration.file}: {len(plan.declaration.requirements)} requirements, Python {plan.python}"
-        )
-        self.meter.log(*(str(each) for each in plan.repairs), *plan.warnings)
-        self.meter.at(BuildPhase.CHECK, 1, f"Python {plan.python}")
-        return plan
-
-    async def _assembly(self, plan: Plan) -> tuple[Assembly, Path | None]:
-        cache = self.settings.cache_dir
-        index = site_index(os.environ, cache)
-        tool = Uv(index, self.settings.index_seconds, uv.find_uv_bin())
-        if plan.python == f"{sys.version_info.major}.{sys.version_info.minor}":
-            python: Path | None = Path(sys.executable)
-        else:
-            python = await find_python(plan.python, tool.binary, index.environment, self.work)
-        compiler = Compiler(python, plan.python, cache / "bytecode") if python else None
-        if python is None:
-            self.warnings.append(f"no smoke round and no byte code: this machine has no Python {plan.python}")
-        runtime = await anyio.to_thread.run_sync(find_runtime, self.settings.runtime_wheels, self.work / "wheels")
-        workshop = Workshop(tool, LayerCache(cache / "layers"), cache, compiler)
-        resolver = Resolver(tool, LockStore(cache / "locks", self.settings.lock_hours), self.work / "resolve")
-        return Assembly(workshop, resolver, runtime, guest()), python
-
-    async def _environment(
-        self, plan: Plan, checkout: Checkout, assembly: Assembly, target: Target, python: Path | None
-    ) -> None:
-        """Layers 2 and 4 of one platform, with the smoke round where the platform is ours."""
-        platforms = len(plan.targets)
-        lock = await assembly.resolver.lock([each.text for each in plan.requirements], target)
-        self.locks[target.platform] = lock
-        self.meter.at(BuildPhase.RESOLVE, len(self.locks) / platforms, f"{len(lock.versions)} packages for {target}")
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._tracking, assembly, lock, target)
-            here = python is not None and target.platform == host_platform()
-            environment = await assembly.environment(lock, target, self._line) if here else None
-            if environment is not None and python is not None:
-                group.start_soon(self._smoke, python, environment.folder, checkout)
-            self.mlenv[target.platform] = await assembly.environment_layer(lock, target, environment)
-            self._layer_done(platforms)
-
-    async def _tracking(self, assembly: Assembly, lock: Lock, target: Target) -> None:
-        flavor = self.spec.sla.ml_model_flavor
-        self.tracking[target.platform] = await assembly.tracking_part(lock, flavor, target, self._line)
-        self._layer_done(len(self.spec.sla.supported_platforms))
-
-    async def _runtime(self, assembly: Assembly, target: Target) -> None:
-        self.runtime[target.platform] = await assembly.runtime_part(target)
-        self._layer_done(len(self.spec.sla.supported_platforms))
-
-    async def _smoke(self, python: Path, environment: Path, checkout: Checkout) -> None:
-        memory = self.spec.sla.resource_constraints.memory
-        scratch = self.work / "smoke"
-        await anyio.Path(scratch).mkdir()
-        smoke = SmokeRound(
-            python=python,
-            environment=environment,
-            code=checkout.code,
-            scratch=scratch,
-            seconds=self.settings.smoke_seconds,
-            memory_bytes=memory * MEGABYTE if memory else self.settings.smoke_memory_bytes,
-        )
-        self.meter.at(BuildPhase.SMOKE, 0)
-        arrays = await self.smoke_tester.run(smoke, lambda line: self.meter.log(line, stream="code"))
-        self.meter.at(BuildPhase.SMOKE, 1, f"{arrays} parameter arrays")
-
-    def _code_layer(self, checkout: Checkout) -> Layer:
-        digest, size = write_tar(code_members(checkout.code, checkout.tree), self.work / "code.tar")
-        return Layer("code", digest, size)
-
-    async def _publish(self, plan: Plan, assembly: Assembly, code: Layer) -> Outcome:
-        platforms = {}
-        files = {code.digest: self.work / "code.tar"}
-        for name, lock in self.locks.items():
-            runtime, tracking = self.runtime[name], self.tracking[name]
-            locks = {"runtime": runtime.lock, "mlenv": lock, "tracking": tracking.lock}
-            platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
-            files |= {layer.digest: assembly.workshop.layers.path(layer.digest) for layer in platforms[name].layers}
-        inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
-        push = compose(self.spec, self.command, inputs, plan.python, self._lock_key(plan), code, platforms, files)
-        total = code.size + sum(layer.size for each in platforms.values() for layer in each.layers)
-        self.meter.at(BuildPhase.PUSH, 0, push.images.learner.repository, bytes_done=0, bytes_total=total)
-        pushed = await self.registry.push(push)
-        self.meter.at(BuildPhase.PUSH, 1, f"{pushed.bytes} bytes were new", bytes_done=total, bytes_total=total)
-        self.meter.finish(push.images.image_key)
-        return Outcome(
-            images=push.images,
-            repairs=[str(each) for each in plan.repairs],
-            warnings=[*plan.warnings, *self.warnings],
-            bytes_pushed=pushed.bytes,
-            seconds=self.meter.seconds,
-            phase_seconds=self.meter.phase_seconds,
-        )
-
-    def _lock_key(self, plan: Plan) -> str:
-        """The same for every build of this commit that asks for the same packages on the same platforms."""
-        return lock_key(
-            self.spec.repository_url,
-            self.spec.commit,
-            [str(each) for each in plan.targets],
-            [each.text for each in plan.requirements],
-        )
-
-    def _layer_done(self, platforms: int) -> None:
-        done = [*self.mlenv.values(), *(part.layer for part in (*self.runtime.values(), *self.tracking.values()))]
-        size = sum(layer.size for layer in done)
-        self.meter.at(BuildPhase.LAYERS, len(done) / (3 * platforms), f"{len(done)} layers", bytes_done=size)
-
-    def _line(self, line: str) -> None:
-        if line.strip():
-            self.meter.log(line.rstrip(), stream="code")
-
-
-def host_platform() -> Platform:
-    """The platform of this machine."""
-    return MACHINES.get(platform.machine(), "linux/amd64")

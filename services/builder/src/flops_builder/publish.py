@@ -79,9 +79,7 @@ def compose(
         lookup="built",
     )
     texts = {
-        f"{name.replace('/', '-')}/{layer}.txt": lock.text
-        for name, each in platforms.items()
-        for layer, lock in each.locks.items()
+        lock_title(name, layer): lock.text for name, each in platforms.items() for layer, lock in each.locks.items()
     }
     parts, artifact = locks(texts, indexes[Role.LEARNER], keys | {f"{ANNOTATION}.lock-key": lock_key})
     documents += [*parts, artifact]
@@ -116,6 +114,11 @@ def source_inputs(spec: ProjectSpec, command: BuildCommand, base_image: str, bui
         runtime_version=command.runtime_version,
         builder_version=builder_version,
     )
+
+
+def lock_title(platform: Platform, layer: str) -> str:
+    """What a lock is called among the locks of an image: `linux-amd64/mlenv.txt`."""
+    return f"{platform.replace('/', '-')}/{layer}.txt"
 
 
 def repository_slug(url: str) -> str:

@@ -56,7 +56,7 @@ class Workshop:
         key = self._key(name, lock, target, extra)
         place = self.folder / "environments" / key
         if not await anyio.Path(place).is_dir():
-            await self._install(place, lock, target, extra, on_line)
+            await self._install(name, place, lock, target, extra, on_line)
         else:
             await anyio.to_thread.run_sync(os.utime, place)
         return Environment(name, key, place / "root")
@@ -79,8 +79,7 @@ class Workshop:
         if found is not None:
             return found
         environment = environment or await self.environment(name, lock, target, extra)
-        compiled = await self.compiler.compile(environment.folder, name) if self.compiler else {}
-        members = await anyio.to_thread.run_sync(environment_members, environment.folder, name, compiled)
+        members = await anyio.to_thread.run_sync(environment_members, environment.folder, name)
         return await anyio.to_thread.run_sync(self.layers.put, key, name, members)
 
     def _key(self, name: str, lock: Lock, target: Target, extra: Sequence[tuple[str, Path]]) -> str:
@@ -93,6 +92,7 @@ class Workshop:
 
     async def _install(
         self,
+        name: str,
         place: Path,
         lock: Lock,
         target: Target,
@@ -106,6 +106,9 @@ class Workshop:
             if lock.versions:
                 await self.uv.install(lock.text, target, new / "root", new, on_line=on_line)
             await anyio.to_thread.run_sync(_copy, extra, new / "root")
+            if self.compiler is not None:
+                compiled = await self.compiler.compile(new / "root", name)
+                await anyio.to_thread.run_sync(_link, compiled, new / "root")
             try:
                 await anyio.Path(new).rename(place)
             except OSError:
@@ -131,6 +134,15 @@ def _copy(extra: Sequence[tuple[str, Path]], folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)  # it may be a link into uv's cache
         shutil.copyfile(source, target)
+
+
+def _link(compiled: Mapping[str, Path], root: Path) -> None:
+    for shipped in list(root.rglob("__pycache__")):
+        shutil.rmtree(shipped)  # byte code that came in a wheel says nothing about which Python made it
+    for relative, source in compiled.items():
+        target = root / relative
+        target.parent.mkdir(exist_ok=True)
+        os.link(source, target)
 
 
 def prune(folder: Path) -> None:

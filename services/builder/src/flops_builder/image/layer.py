@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from flops_protocol.identifiers import Digest, uuid7
@@ -39,7 +39,12 @@ def write_tar(members: Iterable[Member], file: Path) -> tuple[Digest, int]:
     by_name: dict[str, Member] = {}
     for member in members:
         by_name.setdefault(member.name, member)
-    folders = {str(parent) for name in by_name for parent in PurePosixPath(name).parents} - {"."}
+    folders: set[str] = set()
+    for name in by_name:
+        parent = name.rpartition("/")[0]
+        while parent and parent not in folders:
+            folders.add(parent)
+            parent = parent.rpartition("/")[0]
     digest = hashlib.sha256()
     size = 0
     with file.open("wb", buffering=CHUNK) as stream:
@@ -68,7 +73,11 @@ def write_tar(members: Iterable[Member], file: Path) -> tuple[Digest, int]:
 def _header(name: str, kind: bytes, mode: int, size: int = 0, link: str = "") -> bytes:
     info = tarfile.TarInfo(name)
     info.type, info.mode, info.size, info.linkname = kind, mode, size, link
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    try:
+        # Plain ustar for nearly every name: a PAX header costs a block, and most of the time that headers take.
+        return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+    except (ValueError, UnicodeError):
+        return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
 def _write_file(write: Callable[[bytes], None], name: str, executable: bool, source: BinaryIO, size: int) -> None:

@@ -14,9 +14,8 @@ from flops_protocol.errors import FlopsError
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from flops_builder.image.files import NOISE
-
 ACTORS = ("flops-aggregator", "flops-learner")
+BYTECODE = re.compile(r"(^|/)__pycache__/|\.pyc$")
 START = Path(__file__).with_name("flops_start.py")
 
 
@@ -46,7 +45,7 @@ class Runtime:
             for name, folder in sorted(package.folders.items()):
                 for file in sorted(folder.rglob("*")):
                     relative = f"{name}/{file.relative_to(folder).as_posix()}"
-                    if file.is_file() and not NOISE.search(relative):
+                    if file.is_file() and not BYTECODE.search(relative):
                         files.append((relative, file))
         return files
 

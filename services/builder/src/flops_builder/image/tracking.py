@@ -21,11 +21,15 @@ def tracking_requirements(flavor: ModelFlavor) -> tuple[str, ...]:
     return (CLIENT, *FLAVORS[flavor])
 
 
-def tracking_constraints(environment: Lock) -> tuple[str, ...]:
-    """The ML environment's versions: what is imported first counts, so what comes behind has to fit it."""
-    return tuple(f"{name}=={version}" for name, version in sorted(environment.versions.items()) if "://" not in version)
+def pins(lock: Lock) -> tuple[str, ...]:
+    """A lock's versions as constraints: what comes first on the path counts, so what comes behind has to fit it."""
+    return tuple(f"{name}=={version}" for name, version in sorted(lock.versions.items()) if "://" not in version)
 
 
-def tracking_lock(resolved: Lock, environment: Lock) -> Lock:
-    """What has to be installed: the rest is in the ML environment already."""
-    return resolved.without(set(environment.versions))
+def tracking_lock(resolved: Lock, client: Lock, environment: Lock) -> Lock:
+    """What has to be installed.
+
+    MLflow's client whole, as the tracker has nothing but this folder; of what saving a model needs beside it, only what
+    the ML environment does not have.
+    """
+    return resolved.without(set(environment.versions) - set(client.versions))

@@ -1,0 +1,87 @@
+"""All platforms resolved side by side, with what each wants for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from flops_builder.dependencies.declaration import Requirement
+from flops_builder.resolve.lock import Lock
+from flops_builder.resolve.resolver import Resolver
+from flops_builder.resolve.torch import cpu_constraints, same_release
+from flops_builder.resolve.uv import Target, UnresolvableError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be resolved."""
+
+    requirements: tuple[Requirement, ...]
+    constraints: tuple[Requirement, ...]
+    options: tuple[str, ...]
+    """Of the index, as the dependency file brings them."""
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of resolving: a lock or uv's explanation for each target."""
+
+    locks: dict[Target, Lock]
+    failures: dict[Target, str]
+
+
+@dataclass(frozen=True)
+class JointResolver:
+    """Asks for locks for all targets of a request."""
+
+    resolver: Resolver
+    request: Request
+
+    async def attempt(self, requirements: Sequence[Requirement]) -> Attempt:
+        """These requirements, for every target at once.
+
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        """
+        attempt = Attempt({}, {})
+
+        async def one(target: Target) -> None:
+            try:
+                attempt.locks[target] = await self._lock(requirements, target)
+            except UnresolvableError as error:
+                attempt.failures[target] = error.explanation
+
+        async with anyio.create_task_group() as group:
+            for target in self.request.targets:
+                group.start_soon(one, target)
+        return attempt
+
+    async def version(self, requirement: str, target: Target, *, lowest: bool = False) -> str | None:
+        """The highest (or lowest) version with a wheel that fits a requirement by itself; None when there is none.
+
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        """
+        options = ("--no-deps", f"--resolution={'lowest-direct' if lowest else 'highest'}", *self.request.options)
+        try:
+            lock = await self.resolver.lock([requirement], target, options=options)
+        except UnresolvableError:
+            return None
+        return next(iter(lock.versions.values()), None)
+
+    async def _lock(self, requirements: Sequence[Requirement], target: Target) -> Lock:
+        texts = [each.text for each in requirements]
+        limits = [each.text for each in self.request.constraints]
+        find_links = self.resolver.uv.index.find_links
+        cpu = cpu_constraints(requirements, target, find_links)
+        for other in self.request.targets:
+            cpu = cpu or same_release(cpu_constraints(requirements, other, find_links))
+        if cpu:
+            try:
+                return await self.resolver.lock(
+                    texts, target, constraints=[*limits, *cpu], options=self.request.options
+                )
+            except UnresolvableError:
+                pass  # another package wants another PyTorch: then what the index has
+        return await self.resolver.lock(texts, target, constraints=limits, options=self.request.options)

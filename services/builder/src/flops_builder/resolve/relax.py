@@ -1,0 +1,142 @@
+"""Locks for all platforms, with the smallest change to the requirements where there are none as they stand.
+
+A version without a wheel for one of the platforms gives way to the nearest release that has one for all: the next
+above, else the last below. All platforms get the same change. Everything else is told, not repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from packaging.version import InvalidVersion, Version
+
+from flops_builder.dependencies.declaration import Repair, Requirement
+from flops_builder.resolve.explain import Reason, mentioned, reason
+from flops_builder.resolve.joint import JointResolver
+from flops_builder.resolve.lock import Lock
+from flops_builder.resolve.refusal import refusal, refuse_sources
+from flops_builder.resolve.uv import Target
+
+UPPER = frozenset({"==", "===", "<", "<=", "~="})
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A lock for each target, and what was changed to get there."""
+
+    locks: Mapping[Target, Lock]
+    repairs: tuple[Repair, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Relaxation:
+    """Resolves one request, changing what has to be changed."""
+
+    def __init__(self, joint: JointResolver) -> None:
+        self._joint = joint
+        self._requirements = joint.request.requirements
+        self._repairs: dict[str, Repair] = {}
+        self._widened = False
+
+    async def resolve(self) -> Resolution:
+        """The locks.
+
+        :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025, FLOPS-B040
+        """
+        refuse_sources(self._requirements)
+        while True:
+            attempt = await self._joint.attempt(self._requirements)
+            if not attempt.failures:
+                repairs = tuple(self._settled(name, attempt.locks) for name in self._repairs)
+                return Resolution(attempt.locks, repairs, _warnings(attempt.locks))
+            target, explanation = next(iter(attempt.failures.items()))
+            why = reason(explanation)
+            # Each of these can happen only so often: a requirement is moved once, and all are widened once.
+            if not (await self._relax(why, target) or self._widen(why)):
+                raise await refusal(self._joint, self._requirements, why, target)
+
+    async def _relax(self, why: Reason, target: Target) -> bool:
+        """Moves requirements without a wheel to the nearest version that has one. False: there was nothing to move."""
+        moved = False
+        for each in mentioned(self._requirements, why.text):
+            if each.parsed.url or each.name in self._repairs:
+                continue
+            rule, cause = "no-wheel", f"there is no wheel of it for {target}"
+            if each.name in why.no_version:
+                if not each.file.endswith((".yaml", ".yml")):
+                    continue  # pip's user wrote a version that is not there: a mistake, not a translation
+                rule, cause = "conda-version", f"PyPI has no such version of {each.name}"
+            elif each.name not in why.no_wheel and (
+                each.exact is None or await self._joint.version(each.text, target) is not None
+            ):
+                continue
+            moved = await self._move(each, rule, cause) or moved
+        return moved
+
+    async def _move(self, each: Requirement, rule: str, cause: str) -> bool:
+        ceiling = _ceiling(each)
+        nearest = None if ceiling is None else await self._nearest(each, ceiling)
+        if nearest is None:
+            return False
+        changed = each.with_specifier(f"=={nearest}")
+        self._requirements = tuple(changed if one is each else one for one in self._requirements)
+        why = f"{cause}, and {nearest} is the nearest release that has one"
+        self._repairs[each.name] = Repair(rule, each.text, changed.text, why, each.file, each.line)
+        return True
+
+    async def _nearest(self, each: Requirement, ceiling: str) -> str | None:
+        """The nearest version with a wheel for every target: the lowest from `ceiling` up, else the highest below."""
+        targets = self._joint.request.targets
+        above = [await self._joint.version(f"{each.name}>={ceiling}", target, lowest=True) for target in targets]
+        if all(above):
+            return max((version for version in above if version), key=Version)
+        below = [await self._joint.version(f"{each.name}<{ceiling}", target) for target in targets]
+        return min((version for version in below if version), key=Version) if all(below) else None
+
+    def _widen(self, why: Reason) -> bool:
+        """Lets what was moved before move further up, when it does not fit the others; once."""
+        if self._widened or not self._repairs or why.no_wheel_at_all:
+            return False
+        self._widened = True
+        originals = {each.name: each for each in self._joint.request.requirements}
+        self._requirements = tuple(
+            each.with_specifier(f">={_ceiling(originals[each.name])}") if each.name in self._repairs else each
+            for each in self._requirements
+        )
+        return True
+
+    def _settled(self, name: str, locks: Mapping[Target, Lock]) -> Repair:
+        """The repair of a package with what came out of it, where it was widened."""
+        repair = self._repairs[name]
+        if not self._widened:
+            return repair
+        versions = sorted({lock.versions[name] for lock in locks.values() if name in lock.versions})
+        chosen = f"{name}=={' or '.join(versions)}"
+        return replace(repair, after=chosen, why=f"{repair.why.partition(', and ')[0]}; this release fits the others")
+
+
+def _ceiling(each: Requirement) -> str | None:
+    """The version from which a wheel is looked for: the pin, or the upper end of what is allowed."""
+    found = [one.version.removesuffix(".*") for one in each.parsed.specifier if one.operator in UPPER]
+    try:
+        return max(found, key=Version) if found else None
+    except InvalidVersion:
+        return None
+
+
+def _warnings(locks: Mapping[Target, Lock]) -> tuple[str, ...]:
+    warnings = []
+    for target, lock in locks.items():
+        cuda = [name for name in lock.versions if name.startswith("nvidia-")]
+        if cuda:
+            warnings.append(
+                f"{target}: PyTorch comes with CUDA ({len(cuda)} packages, gigabytes). UV_TORCH_BACKEND=cpu, or a "
+                "folder of CPU wheels in find-links, takes the small one"
+            )
+    for name in sorted({name for lock in locks.values() for name in lock.versions}):
+        told = {target.platform: lock.versions[name] for target, lock in locks.items() if name in lock.versions}
+        if len({version.partition("+")[0] for version in told.values()}) > 1:
+            listed = ", ".join(f"{version} on {where}" for where, version in sorted(told.items()))
+            warnings.append(f"{name} differs between the platforms: {listed}")
+    return tuple(warnings)
