@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hmac
 import logging
 import shutil
@@ -124,6 +125,8 @@ class Conductor:
         from flops_aggregator.adapters.stream_grid import StreamGrid
 
         logging.getLogger("flwr").setLevel(logging.WARNING)
+        # Some strategies collect garbage once a learner; without Flower's modules to walk through, that costs nothing.
+        gc.freeze()
         sla = self._wish.spec.sla
         if sla.federation != "stream" or sla.training_configuration.mode != "classic":
             wanted = f"federation: {sla.federation}, mode: {sla.training_configuration.mode}"

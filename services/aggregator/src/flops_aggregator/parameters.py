@@ -96,10 +96,16 @@ def as_kinds(parameters: Parameters, kinds: Sequence[Kind]) -> Parameters:
             raise FlopsError("FLOPS-T005", f"the strategy gave array {index} the shape {array.shape}, not {kind.shape}")
         require_finite(array, f"array {index} of the strategy")
         if array.dtype != kind.dtype:
-            array = np.rint(array) if kind.dtype.kind in "iu" and array.dtype.kind == "f" else array
+            array = np.rint(array) if kind.dtype.kind in "iub" and array.dtype.kind == "f" else array
             data = write_npy(array.astype(kind.dtype))
         same.append(data)
     return tuple(same)
+
+
+def as_numbers(data: ArrayData) -> ArrayData:
+    """Counters and flags as float64: strategies compute with them, and some do so in place."""
+    array = _array(data)
+    return data if array.dtype.kind in "fc" else write_npy(array.astype(np.float64))
 
 
 def _array(data: ArrayData) -> npt.NDArray[Any]:

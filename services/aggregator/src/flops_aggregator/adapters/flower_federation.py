@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from flops_aggregator.adapters.strategies import TRAIN_LOSS, needs_train_loss, restore, state_of
 from flops_aggregator.adapters.stream_grid import StreamGrid
-from flops_aggregator.parameters import Parameters
+from flops_aggregator.parameters import Parameters, as_numbers
 from flops_aggregator.rounds import Answer, Phase
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
@@ -46,7 +46,7 @@ class FlowerFederation:
     def _configure(self, phase: Phase, number: int, parameters: Parameters, learners: Sequence[str]) -> list[Message]:
         arrays = ArrayRecord()
         for index, data in enumerate(parameters):
-            arrays[str(index)] = WireArray(data)
+            arrays[str(index)] = WireArray(as_numbers(data))
         # Flower waits without an end for more learners than there are.
         here = len(learners)
         self._strategy.min_train_nodes, self._strategy.min_evaluate_nodes = (min(m, here) for m in self._minimums)
@@ -55,13 +55,18 @@ class FlowerFederation:
         if phase == "train":
             if needs_train_loss(self._strategy):
                 config[TRAIN_LOSS] = True
-            return list(self._strategy.configure_train(number, arrays, config, self._grid))
-        return list(self._strategy.configure_evaluate(number, arrays, config, self._grid))
+            messages = list(self._strategy.configure_train(number, arrays, config, self._grid))
+        else:
+            messages = list(self._strategy.configure_evaluate(number, arrays, config, self._grid))
+        for content in {id(message.content): message.content for message in messages}.values():
+            content[ARRAYS] = _in_own_kinds(content[ARRAYS], parameters)
+        return messages
 
     def merge_training(self, number: int, answers: Sequence[Answer]) -> Parameters:
         """See `Federation.merge_training`."""
         try:
-            arrays, _ = self._strategy.aggregate_train(number, [answer.message for answer in answers])
+            messages = [_with_numbers(answer) for answer in answers]
+            arrays, _ = self._strategy.aggregate_train(number, messages)
         except (AppExitException, ArithmeticError, ValueError, IndexError) as error:
             raise FlopsError("FLOPS-T014", f"{_name(self._strategy)}, {len(answers)} learners: {error}") from error
         if arrays is None:
@@ -94,6 +99,23 @@ def reason_of(learner: str, error: StreamError) -> str:
     code = "FLOPS-T008" if isinstance(error, AnswerTimeoutError) else "FLOPS-T012"
     detail = str(error) if str(error).startswith(learner) else f"{learner}: {error}"
     return FlopsError(code, detail).body.model_dump_json()
+
+
+def _in_own_kinds(record: ArrayRecord, parameters: Parameters) -> ArrayRecord:
+    """Learners get counters as counters: only strategies want them as floats."""
+    sent = ArrayRecord()
+    for (key, array), data in zip(record.items(), parameters, strict=True):
+        sent[key] = WireArray(data) if array.dtype != data.dtype else array
+    return sent
+
+
+def _with_numbers(answer: Answer) -> Message:
+    record = next(iter(answer.message.content.array_records.values()))
+    for key, data in zip(list(record), answer.arrays, strict=True):
+        numbers = as_numbers(data)
+        if numbers is not data:
+            record[key] = WireArray(numbers)
+    return answer.message
 
 
 def _answer(learner: str, reply: Message) -> Answer:

@@ -74,7 +74,11 @@ def make_strategy(wanted: Strategy, training: TrainingConfiguration) -> FedAvg:
 def allowed_arguments(name: str) -> dict[str, inspect.Parameter]:
     """The arguments of a strategy that an SLA may set."""
     signature = inspect.signature(getattr(flower, name).__init__)
-    return {key: value for key, value in signature.parameters.items() if key not in _OURS and key != "self"}
+    return {
+        key: value
+        for key, value in signature.parameters.items()
+        if key not in _OURS and _type_name(value) in {"int", "float", "bool", "str"}
+    }
 
 
 def needs_train_loss(strategy: FedAvg) -> bool:
@@ -121,7 +125,7 @@ def _check(wanted: Strategy, parameters: Mapping[str, inspect.Parameter]) -> Non
 
 
 def _complaint(key: str, value: Any, parameter: inspect.Parameter) -> str | None:
-    kind = str(parameter.annotation)
+    kind = _type_name(parameter)
     whole = isinstance(value, int) and not isinstance(value, bool)
     if kind == "int" and not (whole and value >= 0):
         return f"{key} is {value!r}, not a whole number from 0"
@@ -139,4 +143,5 @@ def _shown(parameter: inspect.Parameter) -> str:
 
 
 def _type_name(parameter: inspect.Parameter) -> str:
-    return parameter.annotation if isinstance(parameter.annotation, str) else parameter.annotation.__name__
+    annotation = parameter.annotation
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
