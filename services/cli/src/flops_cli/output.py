@@ -14,14 +14,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+WIDE = 200
+"""Columns of an output that is no terminal."""
+
 
 class Output:
     """Where a command writes. With `json`, standard output carries documents only."""
 
     def __init__(self, *, json: bool = False) -> None:
         self.json = json
-        self.console = Console(stderr=json, highlight=False, soft_wrap=True)
-        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = _console(stderr=json)
+        self.errors = _console(stderr=True)
 
     def document(self, content: Any) -> None:
         """One JSON document, on a line of its own."""
@@ -34,6 +37,12 @@ class Output:
             self.document({"error": error, "mistakes": list(mistakes)})
         else:
             self.errors.print(error_text(error, mistakes))
+
+
+def _console(*, stderr: bool) -> Console:
+    """A console whose lines are never broken; where there is no terminal, tables have room too."""
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=WIDE)
 
 
 def encoded(content: Any) -> bytes:

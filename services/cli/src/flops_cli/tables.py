@@ -87,7 +87,10 @@ def plan(output: Output, report: PlanReport) -> None:
         taken = f"[green]taken x {verdict.count}[/]" if verdict.taken else "[red]refused[/]"
         table.add_row(verdict.node, verdict.role.value, taken, escape(verdict.reason))
     output.console.print(table)
-    stages = "  ".join(f"{stage} [dim]<= {report.deadlines.get(stage, 0):g} s[/]" for stage in report.stages)
+    stages = ", ".join(
+        f"{stage} [dim](at most {report.deadlines[stage]:g} s)[/]" if stage in report.deadlines else str(stage)
+        for stage in report.stages
+    )
     output.console.print(f"Stages: {stages}")
     for notice in report.notices:
         output.console.print(f"[yellow]notice[/] {escape(notice)}")
@@ -96,21 +99,18 @@ def plan(output: Output, report: PlanReport) -> None:
 
 
 def nodes(output: Output, found: list[NodeStatus]) -> None:
-    """The nodes of the mesh."""
-    table = _table("node", "engine", "platform", "Python", "can be", "CPUs", "memory", "actors", "data")
+    """The nodes of the mesh, a few lines each: a table of all of this fits no terminal."""
     for node in sorted(found, key=lambda node: node.node):
-        table.add_row(
-            node.node if node.state == "up" else f"[red]{node.node} (down)[/]",
-            node.engine,
-            node.platform,
-            ", ".join(node.pythons) or "any",
-            ", ".join(node.capabilities),
-            str(node.cpus),
-            size(node.memory_bytes),
-            str(node.actors),
-            "\n".join(f"{escape(tag.tag)} ({tag.rows} rows, {size(tag.bytes)})" for tag in node.data_tags),
-        )
-    output.console.print(table)
+        state = "" if node.state == "up" else " [red]down[/]"
+        pythons = f", Python {', '.join(sorted(node.pythons))}" if node.pythons else ""
+        output.console.print(f"[bold]{node.node}[/]{state}  {node.engine}, {node.platform}{pythons}")
+        room = f"{node.cpus} CPUs, {size(node.memory_bytes)} of memory, {size(node.disk_free_bytes)} of disk free"
+        output.console.print(f"  {', '.join(node.capabilities)}; {node.actors} actors; {room}")
+        for tag in node.data_tags:
+            columns = ", ".join(tag.columns)
+            output.console.print(
+                f"  data [bold]{escape(tag.tag)}[/]  {tag.rows} rows, {size(tag.bytes)}  [dim]{escape(columns)}[/]"
+            )
 
 
 def ago(moment: datetime) -> str:

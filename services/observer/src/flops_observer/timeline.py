@@ -31,7 +31,13 @@ _NOTICES = {
     EventName.CANCEL_REQUESTED,
     EventName.RETRIED,
 }
-_BUILDER_AT_WORK = {EventName.ACTOR_READY, EventName.ACTOR_LOST, EventName.BUILD_FINISHED, EventName.ERROR_REPORTED}
+_BUILDER_AT_WORK = {
+    EventName.ACTOR_READY,
+    EventName.ACTOR_LOST,
+    EventName.BUILD_FINISHED,
+    EventName.ERROR_REPORTED,
+    EventName.NOTICE,
+}
 
 
 def entry(event: ProjectEvent) -> TimelineEntry:
