@@ -32,6 +32,10 @@ def read_conda(folder: Path, name: str) -> Declaration | None:
     repairs: list[Repair] = []
     try:
         node = _compose(text)
+    except yaml.reader.ReaderError as error:
+        raise FlopsError(
+            "FLOPS-B021", f"character {error.character:#x} may not be in it: {error.reason}", file=name
+        ) from error
     except yaml.MarkedYAMLError as error:
         mended = _mend_indentation(text)
         try:

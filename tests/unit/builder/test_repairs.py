@@ -1,0 +1,106 @@
+"""Repairs: what becomes of a requirement, and how it is told."""
+
+from __future__ import annotations
+
+import pytest
+from flops_builder.dependencies.declaration import Declaration, requirement
+from flops_builder.dependencies.guest import guest_requirements
+from flops_builder.dependencies.python import choose_python
+from flops_builder.dependencies.repairs import RULES, repair
+from flops_protocol.errors import FlopsError
+from packaging.specifiers import SpecifierSet
+
+
+def repaired(*texts, imports=(), off=()):
+    wanted = tuple(requirement(text, "conda.yaml", number) for number, text in enumerate(texts, start=1))
+    kept, repairs = repair(wanted, dict.fromkeys(imports, "model_manager.py:1"), frozenset(off))
+    return [each.text for each in kept], [each.rule for each in repairs]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "rule"),
+    [
+        ("mlflow==2.12.1", [], "mlflow-out"),
+        ("mlflow-skinny", [], "mlflow-out"),
+        ("pip<=24.0", [], "installer"),
+        ("setuptools==69", [], "installer"),
+        ("flops-utils", [], "guest"),
+        ("flops_utils @ git+https://example.org/u.git@main", [], "guest"),
+        ("argparse", [], "standard-library"),
+        ("sklearn", ["scikit-learn"], "renamed"),
+        ("sklearn==0.0", ["scikit-learn"], "renamed"),
+        ("tensorflow-gpu==2.10.0", ["tensorflow==2.10.0"], "renamed"),
+        ("opencv-python==4.9.0.80", ["opencv-python-headless==4.9.0.80"], "headless"),
+    ],
+)
+def test_rules(before, after, rule):
+    assert repaired(before) == (after, [rule])
+    assert repaired(before, off=[rule])[1] == []
+
+
+def test_one_requirement_may_need_two_repairs():
+    assert repaired("opencv") == (["opencv-python-headless"], ["renamed", "headless"])
+
+
+@pytest.mark.parametrize(
+    ("text", "module"), [("mlflow==2.12.1", "mlflow"), ("setuptools", "pkg_resources"), ("pip", "pip")]
+)
+def test_what_the_code_imports_stays(text, module):
+    assert repaired(text, imports=[module]) == ([text], [])
+
+
+def test_most_requirements_stay_as_they_are():
+    texts = ["numpy==1.26.4", "cloudpickle", "psutil", "pyyaml", "scikit-learn==1.4.2", "scipy==1.13.0", "torch[x]>2"]
+    assert repaired(*texts) == (texts, [])
+
+
+def test_a_repair_tells_place_change_and_reason():
+    _, (told,) = repair((requirement("pip<=24.0", "conda.yaml", 4),), {})
+    assert str(told) == "[installer] pip<=24.0 dropped (conda.yaml:4): nothing is installed when the image runs"
+
+
+def test_every_rule_has_a_name_of_its_own():
+    assert len(RULES) == len(set(RULES.values()))
+
+
+def python(asked, pythons, line=3):
+    specifier = None if asked is None else SpecifierSet(asked)
+    return choose_python(Declaration("conda.yaml", python=specifier, python_line=line), pythons)
+
+
+@pytest.mark.parametrize(
+    ("asked", "pythons", "minor", "rules"),
+    [
+        (None, ["3.12", "3.11"], "3.12", []),
+        (">=3.9", ["3.12", "3.11"], "3.12", []),
+        (">=3.9,<3.12", ["3.12", "3.11"], "3.11", []),
+        ("==3.11.*", ["3.12", "3.11"], "3.11", []),
+        ("==3.11.4", ["3.12", "3.11"], "3.11", ["python-patch"]),
+        ("==3.10.14", ["3.13", "3.11"], "3.11", ["python-pin"]),
+        ("==3.8.*", ["3.10", "3.12"], "3.12", ["python-pin"]),
+    ],
+)
+def test_python_minor(asked, pythons, minor, rules):
+    choice = python(asked, pythons)
+    assert choice.minor == minor
+    assert [each.rule for each in choice.repairs] == rules
+
+
+@pytest.mark.parametrize(
+    ("asked", "pythons"),
+    [("==3.14.*", ["3.11", "3.12"]), ("==2.7.*", ["3.11"]), (">=4", ["3.11"]), (None, ["3.9", "3.10"])],
+)
+def test_python_that_nobody_has(asked, pythons):
+    with pytest.raises(FlopsError) as caught:
+        python(asked, pythons)
+    assert caught.value.body.code == "FLOPS-B024"
+
+
+def test_the_guest_gets_what_it_needs_and_no_more():
+    wanted, told = guest_requirements((), frozenset())
+    assert [each.text for each in wanted] == ["numpy>=1.21"]
+    wanted, told = guest_requirements(
+        (requirement("numpy==1.26.4", "r"), requirement("datasets==2.19", "r")), {"load_dataset"}
+    )
+    assert [each.text for each in wanted] == ["numpy==1.26.4", "datasets==2.19", "pyarrow<26", "pillow"]
+    assert str(told[-1]) == "[guest-needs] pillow added: the code uses load_dataset()"
