@@ -20,7 +20,7 @@ from flops_manager.adapters.process_engine.data_tags import DataFolder
 from flops_manager.adapters.process_engine.ending import end, kill_leftovers, wait_for_end
 from flops_manager.adapters.process_engine.folders import ActorFolder, EngineFolder
 from flops_manager.adapters.process_engine.hints import Hints
-from flops_manager.adapters.process_engine.images import prepare
+from flops_manager.adapters.process_engine.images import ImageStore
 from flops_manager.adapters.process_engine.interpreters import discover
 from flops_manager.adapters.process_engine.launch import launch
 from flops_manager.adapters.process_engine.node import describe, this_platform
@@ -60,6 +60,7 @@ class ProcessEngine:
         this_platform()
         self._options = options
         self._folder = EngineFolder(options.folder.absolute())
+        self._images = ImageStore(self._folder)
         self._data = DataFolder(options.data.absolute())
         self._interpreters: dict[str, Path] | None = None
         self._discovering = anyio.Lock()
@@ -166,7 +167,7 @@ class ProcessEngine:
             cache = self._options.cache.absolute()
             environment = inherited | {"FLOPS_CACHE_DIR": str(cache)} | own
             return list(self._options.builder_command), environment, folder.state
-        runnable = await anyio.to_thread.run_sync(prepare, actor.image, this_platform(), self._folder)
+        runnable = await self._images.prepare(actor.image, this_platform())
         pythons = await self._pythons()
         python = pythons.get(actor.python or next(iter(pythons), ""))
         if python is None:

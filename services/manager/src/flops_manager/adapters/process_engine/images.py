@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import ImageReference
 
@@ -28,25 +30,56 @@ class Runnable:
     """Where the image wants to be run."""
 
 
-def prepare(image: ImageReference, platform: str, folder: EngineFolder) -> Runnable:
-    """Unpacks an image, as far as it is not unpacked yet.
+class ImageStore:
+    """The images of this machine, unpacked as far as somebody needed them."""
 
-    :raises FlopsError: FLOPS-D005 when it is not for this platform, FLOPS-D007 when it cannot be unpacked
-    """
-    if not image.registry.startswith("oci:/"):
-        raise FlopsError("FLOPS-D007", f"{image.registry} is no OCI layout folder; the process engine knows no other")
-    layout = OciLayout(Path(image.registry.removeprefix("oci:")))
-    try:
-        manifest_digest = _manifest(layout, image, platform)
-        manifest = layout.document(manifest_digest, Manifest)
-        layers = [
-            unpack(layout.blob(layer.digest), layer.digest, folder.layers, folder.new) for layer in manifest.layers
-        ]
-        root = compose(layers, manifest_digest, folder.images, folder.new)
-        return _runnable(root, layout.document(manifest.config.digest, Configuration).config)
-    except (OSError, ValueError, BadLayerError) as error:
-        what = f"{image.repository}@{image.digest[:19]}"
-        raise FlopsError("FLOPS-D007", f"{what}: {type(error).__name__}: {error}"[:1000]) from error
+    def __init__(self, folder: EngineFolder) -> None:
+        """Nothing is touched before the first call."""
+        self._folder = folder
+        self._unpacking: dict[str, anyio.Lock] = {}
+
+    async def prepare(self, image: ImageReference, platform: str) -> Runnable:
+        """Unpacks an image, as far as it is not unpacked yet: its layers side by side, each one once.
+
+        :raises FlopsError: FLOPS-D005 when it is not for this platform, FLOPS-D007 when it cannot be unpacked
+        """
+        if not image.registry.startswith("oci:/"):
+            raise FlopsError(
+                "FLOPS-D007", f"{image.registry} is no OCI layout folder; the process engine knows no other"
+            )
+        layout = OciLayout(Path(image.registry.removeprefix("oci:")))
+        try:
+            digest = await anyio.to_thread.run_sync(_manifest, layout, image, platform)
+            manifest = await anyio.to_thread.run_sync(layout.document, digest, Manifest)
+            layers = await self._unpack(layout, [layer.digest for layer in manifest.layers])
+            folder = self._folder
+            root = await anyio.to_thread.run_sync(compose, layers, digest, folder.images, folder.new)
+            configuration = await anyio.to_thread.run_sync(layout.document, manifest.config.digest, Configuration)
+            return _runnable(root, configuration.config)
+        except (OSError, ValueError, BadLayerError) as error:
+            what = f"{image.repository}@{image.digest[:19]}"
+            raise FlopsError("FLOPS-D007", f"{what}: {type(error).__name__}: {error}"[:1000]) from error
+
+    async def _unpack(self, layout: OciLayout, digests: list[str]) -> list[Path]:
+        unpacked: dict[str, Path] = {}
+        failures: list[Exception] = []
+
+        async def take(digest: str) -> None:
+            # The actors of a project share most layers, and start at the same moment.
+            async with self._unpacking.setdefault(digest, anyio.Lock()):
+                try:
+                    unpacked[digest] = await anyio.to_thread.run_sync(
+                        unpack, layout.blob(digest), digest, self._folder.layers, self._folder.new
+                    )
+                except (OSError, ValueError, BadLayerError) as error:
+                    failures.append(error)
+
+        async with anyio.create_task_group() as group:
+            for digest in digests:
+                group.start_soon(take, digest)
+        if failures:
+            raise failures[0]
+        return [unpacked[digest] for digest in digests]
 
 
 def _manifest(layout: OciLayout, image: ImageReference, platform: str) -> str:

@@ -12,6 +12,7 @@ from typing import IO
 
 IMAGE_ROOT = PurePosixPath("opt/flops")
 """Where the layers of our images keep everything. What else an image has (a base image's system) the host has, too."""
+_ROOT_PARTS = list(IMAGE_ROOT.parts)
 CHUNK = 1024 * 1024
 
 
@@ -35,8 +36,11 @@ def unpack(blob: Path, digest: str, into: Path, scratch: Path) -> Path:
     scratch.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix="layer-", dir=scratch))
     try:
-        _check(blob, digest)
         with blob.open("rb") as raw:
+            found = f"sha256:{hashlib.file_digest(raw, 'sha256').hexdigest()}"
+            if found != digest:
+                raise BadLayerError(f"{digest} has other bytes than its digest says")
+            raw.seek(0)
             _extract(raw, fresh)
         fresh.chmod(0o755)
         try:
@@ -49,69 +53,114 @@ def unpack(blob: Path, digest: str, into: Path, scratch: Path) -> Path:
     return target
 
 
-def _check(blob: Path, digest: str) -> None:
-    found = hashlib.sha256()
-    with blob.open("rb") as raw:
-        while chunk := raw.read(CHUNK):
-            found.update(chunk)
-    if f"sha256:{found.hexdigest()}" != digest:
-        raise BadLayerError(f"{digest} has other bytes than its digest says")
-
-
 def _extract(raw: IO[bytes], root: Path) -> None:
-    links: set[PurePosixPath] = set()
+    """Written for many small files: names are handled as text, and a file costs no call more than it must."""
+    tree = _Tree(str(root))
     try:
         with tarfile.open(fileobj=raw, mode="r:*") as archive:
             for member in archive:
-                name = _name(member.name)
-                if IMAGE_ROOT not in name.parents:
+                inside = _inside(member.name)
+                if inside is None:
                     continue
-                inside = name.relative_to(IMAGE_ROOT)
-                if links.intersection(inside.parents):
-                    raise BadLayerError(f"{member.name} lies behind a symbolic link")
-                _place(archive, member, inside, root, links)
+                if member.isdir():
+                    tree.make_folder(inside, member.name)
+                elif member.isreg():
+                    source = archive.extractfile(member)
+                    assert source is not None  # noqa: S101 - regular files have content
+                    tree.write(inside, member, source)
+                elif member.issym():
+                    tree.symlink(inside, member)
+                elif member.islnk():
+                    tree.link(inside, member)
+                else:
+                    raise BadLayerError(f"{member.name} is neither a file, a folder nor a link")
     except tarfile.TarError as error:
         raise BadLayerError(f"it is no tar archive that can be read: {error}") from error
 
 
-def _name(name: str) -> PurePosixPath:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name:
+def _inside(name: str) -> str | None:
+    """The name below the image root, or None when it is elsewhere in the image.
+
+    :raises BadLayerError: when it leads outside of the image
+    """
+    if name.startswith("/") or "\0" in name or ".." in name.split("/"):
         raise BadLayerError(f"{name!r} leads outside")
-    return path
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    if len(parts) <= len(_ROOT_PARTS) or parts[: len(_ROOT_PARTS)] != _ROOT_PARTS:
+        return None
+    return "/".join(parts[len(_ROOT_PARTS) :])
 
 
-def _place(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, inside: PurePosixPath, root: Path, links: set[PurePosixPath]
-) -> None:
-    target = root / inside
-    if member.isdir():
-        target.mkdir(parents=True, exist_ok=True)
-        return
-    if inside in links or target.exists():
-        raise BadLayerError(f"{member.name} is there twice")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if member.isreg():
-        source = archive.extractfile(member)
-        assert source is not None  # noqa: S101 - regular files have content
-        with source, target.open("wb") as file:
-            shutil.copyfileobj(source, file, CHUNK)
-        target.chmod(0o755 if member.mode & 0o100 else 0o644)
-        # Python compares the times of sources with those in their .pyc files.
-        os.utime(target, (member.mtime, member.mtime))
-    elif member.issym():
-        _stay_inside(member, inside.parent / member.linkname)
-        target.symlink_to(member.linkname)
-        links.add(inside)
-    elif member.islnk():
-        other = _name(member.linkname)
-        if IMAGE_ROOT not in other.parents or links.intersection(
-            (other.relative_to(IMAGE_ROOT), *other.relative_to(IMAGE_ROOT).parents)
-        ):
+class _Tree:
+    """The folder that a layer is unpacked into. Nothing in it is ever followed or written twice."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._folders = {""}
+        self._links: set[str] = set()
+
+    def make_folder(self, inside: str, name: str) -> None:
+        """A folder and those above it, where they are not there yet."""
+        if inside in self._folders:
+            return
+        parent = inside.rpartition("/")[0]
+        self.make_folder(parent, name)
+        if inside in self._links:
+            raise BadLayerError(f"{name} lies behind a symbolic link")
+        try:
+            os.mkdir(f"{self._root}/{inside}", 0o755)  # noqa: PTH102 - thousands of them
+        except FileExistsError:
+            raise BadLayerError(f"{name} is there twice") from None
+        self._folders.add(inside)
+
+    def write(self, inside: str, member: tarfile.TarInfo, source: IO[bytes]) -> None:
+        """A file with its bytes, its time, and whether it can be run."""
+        path = self._new(inside, member.name)
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755 if member.mode & 0o100 else 0o644)
+        except FileExistsError:
+            raise BadLayerError(f"{member.name} is there twice") from None
+        try:
+            while chunk := source.read(CHUNK):
+                _write_all(file, chunk)
+            # Python compares the times of sources with those in their .pyc files.
+            os.utime(file, (member.mtime, member.mtime))
+        finally:
+            os.close(file)
+
+    def symlink(self, inside: str, member: tarfile.TarInfo) -> None:
+        """A symbolic link to something in the layer; it is never followed here."""
+        _stay_inside(member, PurePosixPath(inside).parent / member.linkname)
+        try:
+            os.symlink(member.linkname, self._new(inside, member.name))  # noqa: PTH211
+        except FileExistsError:
+            raise BadLayerError(f"{member.name} is there twice") from None
+        self._links.add(inside)
+
+    def link(self, inside: str, member: tarfile.TarInfo) -> None:
+        """A hard link to a file of the layer that was there before."""
+        other = _inside(member.linkname)
+        if other is None or not self._links.isdisjoint(_and_above(other)):
             raise BadLayerError(f"{member.name} is a link to {member.linkname}, outside")
-        os.link(root / other.relative_to(IMAGE_ROOT), target)
-    else:
-        raise BadLayerError(f"{member.name} is neither a file, a folder nor a link")
+        try:
+            os.link(f"{self._root}/{other}", self._new(inside, member.name))
+        except FileExistsError:
+            raise BadLayerError(f"{member.name} is there twice") from None
+
+    def _new(self, inside: str, name: str) -> str:
+        self.make_folder(inside.rpartition("/")[0], name)
+        return f"{self._root}/{inside}"
+
+
+def _write_all(file: int, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _and_above(inside: str) -> list[str]:
+    parts = inside.split("/")
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
 
 
 def _stay_inside(member: tarfile.TarInfo, pointed: PurePosixPath) -> None:
