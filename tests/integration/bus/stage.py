@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -159,14 +159,14 @@ class MemoryStage(Stage):
 class MqttStage(Stage):
     """On a real broker, each bus behind a proxy of its own."""
 
-    def __init__(self, group: TaskGroup, broker: brokers.Broker, stack: AsyncExitStack) -> None:
+    def __init__(self, group: TaskGroup, broker: brokers.Broker) -> None:
         super().__init__(group)
         self.broker = broker
-        self._stack = stack
         self._proxies: dict[Bus, brokers.FaultProxy] = {}
 
     async def bus(self, kind: str, instance: str = "1", **options: Any) -> ConnectedBus:
-        proxy = await self._stack.enter_async_context(brokers.proxied(self.broker.port))
+        proxy = brokers.FaultProxy(self.broker.port)
+        await self.group.start(proxy.run)
         bus = MqttBus(proxy.url, Identity(kind, instance), **options)
         self._proxies[bus] = proxy
         return bus
@@ -206,8 +206,7 @@ async def mqtt_stage(folder: Path, kind: str) -> AsyncIterator[MqttStage]:
     """A stage on a real broker."""
     async with (
         brokers.run(folder, kind) as broker,
-        AsyncExitStack() as stack,
         anyio.create_task_group() as group,
     ):
-        yield MqttStage(group, broker, stack)
+        yield MqttStage(group, broker)
         group.cancel_scope.cancel()

@@ -120,6 +120,7 @@ class BusSuite:
         await last.has(1)
         expected = [str(position) for position in range(1, 21)]
         assert one.texts == twice.texts == expected
+        await every.has(21)
         assert every.texts == [*expected, "1"]
         assert other == []
 
@@ -484,9 +485,16 @@ class BusSuite:
 
         stage.group.start_soon(run_older)
         await eventually(lambda: older.connected)
+        await anyio.sleep(0.002)  # The epoch is counted in milliseconds.
         newer = await stage.running("manager", "main", testament=will())
-        await eventually(lambda: len(ended) == 1)
         await newer.publish(SERVICE_STATUS, manager("up"), kind="manager", instance="main")
+        await eventually(lambda: len(ended) == 1)
+        await newer.publish(SERVICE_STATUS, manager("down"), kind="manager", instance="main")
+        inbox: Inbox = Inbox()
+        async with stage.visiting("observer") as reader:
+            await reader.subscribe(SERVICE_STATUS, inbox)
+            await inbox.has(1)
+        assert inbox[0].envelope.epoch == newer.identity.epoch
 
     async def test_a_cancelled_publish_leaves_the_bus_usable(self, stage: Stage) -> None:
         inbox: Inbox = Inbox()

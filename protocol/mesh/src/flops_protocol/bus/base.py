@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from abc import ABC, abstractmethod
@@ -21,7 +22,7 @@ from flops_protocol.bus.inquiry import Inquiries
 from flops_protocol.bus.interface import Handler, Identity, Outgoing, Received, Testament
 from flops_protocol.bus.outbox import Outbox
 from flops_protocol.channels import DEAD_LETTER, REPLY, ROOT, Channel
-from flops_protocol.envelope import Envelope, encode
+from flops_protocol.envelope import Envelope, decode, encode
 from flops_protocol.errors import FlopsError
 from flops_protocol.identifiers import MAX_SEGMENT, uuid7
 from flops_protocol.messages._base import Message
@@ -59,6 +60,8 @@ class ConnectedBus(ABC):
         self._dispatcher = Dispatcher(self._name, self._bury)
         self._inquiries = Inquiries(self._name)
         self._connection: Connection | None = None
+        self._own_state = None if testament is None else testament.channel.topic(**testament.parameters)
+        self._superseded = anyio.Event()
         self._running = False
 
     @property
@@ -171,6 +174,8 @@ class ConnectedBus(ABC):
 
     def arrived(self, connection: Connection, packet: Packet) -> None:
         """The transport's word: a message is here."""
+        if packet.topic == self._own_state:
+            self._look_for_a_successor(packet)
         if self._inquiries.answered(packet):
             if packet.qos:
                 connection.acknowledge(packet)
@@ -180,6 +185,14 @@ class ConnectedBus(ABC):
     def settled(self, connection: Connection, token: int, refusal: str | None) -> None:
         """The transport's word: the broker took or refused a message."""
         self._outbox.settled(connection, token, refusal)
+
+    def _look_for_a_successor(self, packet: Packet) -> None:
+        """Brokers close the older of two connections of one name without a word (Mosquitto 2.0, rumqttd), so that both
+        would come back for ever, each in the other's place. The newer one's state, with its epoch, tells the older."""
+        with contextlib.suppress(FlopsError):
+            epoch = decode(packet.payload, Message).epoch
+            if epoch > self._identity.epoch:
+                self._superseded.set()
 
     def _compose(
         self, channel: Channel[Any], message: Message, topic: str, cause: Envelope[Any] | None, *, count: bool = True
@@ -250,10 +263,17 @@ class ConnectedBus(ABC):
             else:
                 stands()
 
+        async def give_way() -> None:
+            nonlocal failure
+            await self._superseded.wait()
+            failure = FlopsError("FLOPS-P012", f"{self._name} was started again elsewhere")
+            group.cancel_scope.cancel()
+
         reason = ""
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(greet)
+                group.start_soon(give_way)
                 try:
                     reason = await connection.lost()
                 except FlopsError as error:
@@ -271,6 +291,9 @@ class ConnectedBus(ABC):
         if connection.resumed:
             self._dispatcher.resumed(connection)
         self._connection = connection
+        if self._own_state is not None:
+            # First and alone, so that a successor's state is seen before ours is said over it.
+            await self._subscribe(connection, [Wish(self._own_state, 0)])
         await self._subscribe(connection, [*self._dispatcher.wishes, *self._inquiries.wishes])
         self._outbox.open(connection)
         async with anyio.create_task_group() as group:

@@ -93,6 +93,8 @@ class TrainingResult(Message):
     best: RoundMetrics
     last: RoundMetrics
     experiment: str | None = None
+    experiment_id: str | None = None
+    """MLflow's own number of the experiment, of which its addresses are made."""
     mlflow_run: str | None = None
     model_uri: str | None = None
     tracked: bool

@@ -1,0 +1,272 @@
+"""One connection to an MQTT 5 broker, through aiomqtt.
+
+What the library leaves open is closed here: it acknowledges before a message is handled, takes no notice when the
+broker refuses a message, keeps waiting for what a lost connection will not bring any more, and spends a task, a queue
+and five system calls on each message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+import aiomqtt
+import anyio
+import paho.mqtt.client as paho
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from flops_protocol.bus.connection import ConnectionFailed, Packet, Sink, Wish
+from flops_protocol.bus.interface import Outgoing
+from flops_protocol.envelope import CONTENT_TYPE
+from flops_protocol.errors import FlopsError
+
+ATTEMPT_SECONDS = 5.0
+"""How long one attempt to connect, or one SUBSCRIBE, waits for the broker's word."""
+GOODBYE_SECONDS = 1.0
+_REFUSED_LOGIN = {0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C}
+_TAKEN_OVER = 0x8E
+_CHUNK = 65_536
+_BURST = 200
+"""Packets that are read in a row before others get their turn in the event loop."""
+
+
+class MqttConnection(aiomqtt.Client):
+    """One connection. Messages and acknowledgements go straight to the bus, without a queue and a task each."""
+
+    def __init__(self, sink: Sink, host: str, port: int, **options: Any) -> None:
+        super().__init__(host, port, **options)
+        self._sink = sink
+        self._reason: ReasonCode | None = None
+        self._unread = memoryview(b"")
+        self.resumed = False
+        self.window = 65_535
+        self._client.manual_ack_set(True)
+        # paho asks the socket for one byte, then for another, then for the rest: four system calls a packet.
+        self._client._sock_recv = self._receive  # type: ignore[assignment,method-assign]  # noqa: SLF001
+        # The outbox keeps to the broker's window; paho's own is fixed at 20, and would only get in the way.
+        self._client.max_inflight_messages_set(0)
+        self._client.connect_timeout = ATTEMPT_SECONDS
+        # A service subscribes to a dozen filters at once; that is no reason for a warning.
+        self.pending_calls_threshold = 1000
+
+    async def open(self, url: str) -> None:
+        """Connects.
+
+        :raises ConnectionFailed: when there is no answer
+        :raises FlopsError: FLOPS-P011 when the broker does not let us in
+        """
+        try:
+            await self.__aenter__()
+        except MqttConnectError as error:
+            if isinstance(error.rc, ReasonCode) and error.rc.value in _REFUSED_LOGIN:
+                raise FlopsError("FLOPS-P011", f"{url}: {error.rc}") from error
+            raise ConnectionFailed(f"{url}: {error}") from error
+        except aiomqtt.MqttError as error:
+            raise ConnectionFailed(f"{url}: {error}") from error
+
+    async def close(self) -> None:
+        """Says goodbye, for at most a second; then the socket is closed whatever the broker says."""
+        if self._connected.done() and not self._disconnected.done():
+            self._client.disconnect()
+            with anyio.move_on_after(GOODBYE_SECONDS), contextlib.suppress(aiomqtt.MqttError):
+                await asyncio.shield(self._disconnected)
+        # aiomqtt leaves the socket open, and in the event loop, when it fails halfway.
+        self._client._sock_close()  # noqa: SLF001
+        if self._misc_task is not None:
+            self._misc_task.cancel()
+        for future in (self._connected, self._disconnected):
+            if future.done() and not future.cancelled():
+                future.exception()  # Looked at, so that asyncio does not complain that nobody did.
+
+    def publish(self, outgoing: Outgoing) -> int | None:  # type: ignore[override]
+        """See `Connection.publish`."""
+        if self._disconnected.done():
+            return None
+        info = self._client.publish(
+            outgoing.topic, outgoing.payload, outgoing.qos, outgoing.retain, _publish_properties(outgoing)
+        )
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            return None
+        return info.mid if outgoing.qos else 0
+
+    def acknowledge(self, packet: Packet) -> None:
+        """See `Connection.acknowledge`."""
+        if not self._disconnected.done():
+            self._client.ack(packet.token, packet.qos)
+
+    async def subscribe(self, wishes: Sequence[Wish]) -> list[str | None]:  # type: ignore[override]
+        """See `Connection.subscribe`."""
+        refusals: list[str | None] = [None] * len(wishes)
+        failure: ConnectionFailed | None = None
+
+        async def one(index: int, wish: Wish) -> None:
+            nonlocal failure
+            properties = properties_of(PacketTypes.SUBSCRIBE)
+            properties.SubscriptionIdentifier = wish.identifier
+            try:
+                codes = await super(MqttConnection, self).subscribe(
+                    wish.filter, options=SubscribeOptions(qos=wish.qos), properties=properties
+                )
+            except aiomqtt.MqttError as error:
+                failure = ConnectionFailed(f"subscribing to {wish.filter}: {error}")
+                return
+            code = codes[0]
+            if isinstance(code, ReasonCode) and code.is_failure:
+                refusals[index] = str(code)
+
+        async with anyio.create_task_group() as group:
+            for index, wish in enumerate(wishes):
+                group.start_soon(one, index, wish)
+        if failure is not None:
+            raise failure
+        return refusals
+
+    async def lost(self) -> str:
+        """See `Connection.lost`."""
+        try:
+            await asyncio.shield(self._disconnected)
+        except aiomqtt.MqttError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - what `_break` was given
+            reason = repr(error)
+        else:
+            reason = "disconnected"
+        if self._reason is not None and self._reason.value == _TAKEN_OVER:
+            raise FlopsError("FLOPS-P012", f"{self.identifier} connected from elsewhere")
+        return reason
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        self.resumed = flags.session_present
+        self.window = getattr(properties, "ReceiveMaximum", 65_535)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        self._reason = reason_code
+        if not self._connected.done():
+            # aiomqtt would wait for the timeout.
+            self._connected.set_exception(aiomqtt.MqttError("the connection was closed before the broker answered"))
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:  # noqa: ARG002
+        properties = message.properties
+        self._sink.arrived(
+            self,
+            Packet(
+                topic=message.topic,
+                payload=bytes(message.payload),
+                qos=message.qos,
+                token=message.mid,
+                retained=message.retain,
+                reply_to=getattr(properties, "ResponseTopic", None),
+                correlation=getattr(properties, "CorrelationData", None),
+                subscriptions=tuple(getattr(properties, "SubscriptionIdentifier", ())),
+            ),
+        )
+
+    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ARG002
+        # Called in the thread that connects.
+        self._loop.call_soon_threadsafe(self._attach, sock.fileno())
+
+    def _attach(self, descriptor: int) -> None:
+        if self._client.socket() is not None:
+            self._loop.add_reader(descriptor, self._read)
+            self._misc_task = self._loop.create_task(self._misc_loop())
+
+    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ARG002
+        # Everything that is queued in this turn of the loop goes out at its end, without asking whether it may.
+        if self._connected.done():
+            self._loop.call_soon(self._write)
+        else:
+            self._loop.call_soon_threadsafe(self._write)
+
+    def _on_socket_unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ARG002
+        if sock.fileno() >= 0:
+            self._loop.remove_writer(sock.fileno())
+
+    def _write(self) -> None:
+        try:
+            self._client.loop_write()
+        except Exception as error:  # noqa: BLE001 - whatever it is, this connection is no good any more
+            self._break(error)
+        sock = self._client.socket()
+        if sock is not None and self._client.want_write():
+            self._loop.add_writer(sock.fileno(), self._write)
+
+    def _read(self) -> None:
+        try:
+            for _ in range(_BURST):
+                self._client.loop_read()
+                sock = self._client.socket()
+                if sock is None:
+                    return
+                if not self._unread and not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+                    return
+        except Exception as error:  # noqa: BLE001 - as above
+            self._break(error)
+        else:
+            self._loop.call_soon(self._read)
+
+    def _receive(self, count: int) -> bytes:
+        """Up to `count` bytes, from what was read ahead."""
+        if not self._unread:
+            sock = self._client.socket()
+            if sock is None:
+                raise ConnectionError("the connection is closed")
+            try:
+                self._unread = memoryview(sock.recv(_CHUNK))
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+                raise BlockingIOError from error
+        taken, self._unread = self._unread[:count], self._unread[count:]
+        return bytes(taken)
+
+    def _break(self, error: Exception) -> None:
+        if not self._disconnected.done():
+            self._disconnected.set_exception(error)
+
+    def _on_publish(
+        self,
+        client: paho.Client,  # noqa: ARG002
+        userdata: Any,  # noqa: ARG002
+        mid: int,
+        reason_code: ReasonCode,
+        properties: Properties,  # noqa: ARG002
+    ) -> None:
+        self._sink.settled(self, mid, str(reason_code) if reason_code.is_failure else None)
+
+
+def properties_of(packet: int) -> Properties:
+    """The properties of a kind of packet, none set."""
+    return Properties(packet)  # type: ignore[no-untyped-call]
+
+
+def _publish_properties(outgoing: Outgoing) -> Properties:
+    properties = properties_of(PacketTypes.PUBLISH)
+    properties.ContentType = CONTENT_TYPE
+    if outgoing.expiry is not None:
+        properties.MessageExpiryInterval = outgoing.expiry
+    if outgoing.correlation is not None:
+        properties.CorrelationData = outgoing.correlation
+    if outgoing.reply_to is not None:
+        properties.ResponseTopic = outgoing.reply_to
+    return properties
