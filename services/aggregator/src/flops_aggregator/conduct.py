@@ -212,6 +212,7 @@ class Conductor:
             best=trained.best,
             last=trained.last,
             experiment=experiment_of(self._wish) if self._wish.spec.tracking_uri is not None else None,
+            experiment_id=progress.experiment_id,
             mlflow_run=progress.run_id,
             model_uri=progress.model_uri,
             tracked=progress.finished,

@@ -143,7 +143,7 @@ class Executor:
             others = await self.store.sources(state.repository_url, project)
             why = difference(inputs, [SourceInputs.model_validate_json(other) for other in others])
             missed = Draft(EventName.IMAGE_MISSED, why, details=details)
-            drafts = [missed, entered(ProjectStage.BUILDING, "The images are built")]
+            drafts = [missed, entered(ProjectStage.BUILDING, "The images are to be built")]
         await self.store.keep_source(project, state.repository_url, inputs.model_dump_json().encode())
         await self._advance(project, action.attempt, ProjectStage.RESOLVING, drafts, "lookup")
 

@@ -163,8 +163,8 @@ def _links(view: View, training: TrainingResult | None) -> dict[str, str]:
     uri = None if view.spec is None else view.spec.tracking_uri
     if uri is not None and uri.startswith(("http://", "https://")):
         links["mlflow"] = uri
-        if training is not None and training.experiment and training.mlflow_run:
-            links["mlflow_run"] = f"{uri.rstrip('/')}/#/experiments/{training.experiment}/runs/{training.mlflow_run}"
+        if training is not None and training.experiment_id and training.mlflow_run:
+            links["mlflow_run"] = f"{uri.rstrip('/')}/#/experiments/{training.experiment_id}/runs/{training.mlflow_run}"
     if training is not None and training.model_uri:
         links["model"] = training.model_uri
     if view.spec is not None:
