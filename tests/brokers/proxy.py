@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 
 _GONE = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
@@ -26,6 +27,13 @@ class FaultProxy:
     def url(self) -> str:
         """Where clients connect."""
         return f"mqtt://127.0.0.1:{self.port}"
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Serves until it is cancelled; started when it listens."""
+        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+            self.port = listener.extra(SocketAttribute.local_port)
+            task_status.started()
+            await listener.serve(self._serve)
 
     async def cut(self) -> None:
         """Breaks the connections that there are, without a goodbye; new ones are taken."""
@@ -52,10 +60,13 @@ class FaultProxy:
 
     async def _serve(self, client: SocketStream) -> None:
         with suppress(*_GONE):
-            if not self._open:
+            try:
+                if not self._open:
+                    raise ConnectionRefusedError
+                broker = await anyio.connect_tcp("127.0.0.1", self._target)
+            except OSError:
                 await anyio.aclose_forcefully(client)
                 return
-            broker = await anyio.connect_tcp("127.0.0.1", self._target)
             self._streams |= {client, broker}
             try:
                 async with anyio.create_task_group() as group:
@@ -82,11 +93,7 @@ class FaultProxy:
 async def proxied(target: int) -> AsyncIterator[FaultProxy]:
     """A proxy in front of a port, gone when the block is left."""
     proxy = FaultProxy(target)
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as group,
-    ):
-        proxy.port = listener.extra(SocketAttribute.local_port)
-        group.start_soon(listener.serve, proxy._serve)
+    async with anyio.create_task_group() as group:
+        await group.start(proxy.run)
         yield proxy
         group.cancel_scope.cancel()
