@@ -51,8 +51,6 @@ async def build(
                     await anyio.to_thread.run_sync(lambda: shutil.rmtree(work, ignore_errors=True))
     except TimeoutError as error:
         raise FlopsError("FLOPS-B043", f"{command.deadline_seconds:.0f} s were given") from error
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
     except OSError as error:
         raise _from_os(error) from error
 
@@ -67,26 +65,7 @@ def open_registry(reference: str) -> Registry:
     raise repository_missing(reference)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error of a group that a person can act on."""
-    leaves: list[BaseException] = []
-    waiting: list[BaseException] = [group]
-    while waiting:
-        each = waiting.pop(0)
-        if isinstance(each, BaseExceptionGroup):
-            waiting += each.exceptions
-        else:
-            leaves.append(each)
-    for leaf in leaves:
-        if isinstance(leaf, FlopsError):
-            return leaf
-    for leaf in leaves:
-        if isinstance(leaf, OSError):
-            return _from_os(leaf)
-    return leaves[0]
-
-
-def _from_os(error: OSError) -> BaseException:
+def _from_os(error: OSError) -> Exception:
     return (
         FlopsError("FLOPS-B040", f"{error.filename or 'writing'}: {error.strerror}") if out_of_space(error) else error
     )

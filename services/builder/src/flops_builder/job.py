@@ -16,6 +16,7 @@ from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
 
 from flops_builder.assembly import Assembly, Part, guest
+from flops_builder.failing import tasks
 from flops_builder.image.bytecode import PROCESSES, Compiler, find_python
 from flops_builder.image.environment import Workshop
 from flops_builder.image.files import code_members
@@ -52,6 +53,7 @@ class Job:
     smoke_tester: SmokeTester
     repairs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    installed: int = 0
     locks: dict[Platform, Lock] = field(default_factory=dict)
     mlenv: dict[Platform, Layer] = field(default_factory=dict)
     runtime: dict[Platform, Part] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class Job:
         checkout = await self._check_out()
         plan = await self._plan(checkout)
         assembly, python = await self._assembly(plan)
-        async with anyio.create_task_group() as group:
+        async with tasks() as group:
             for target in plan.targets:
                 group.start_soon(self._runtime, assembly, target)
             resolution = await self._resolve(plan, assembly)
@@ -145,9 +147,12 @@ class Job:
         self, checkout: Checkout, assembly: Assembly, target: Target, lock: Lock, python: Path | None
     ) -> None:
         """Layers 2 and 4 of one platform, with the smoke round where the platform is ours."""
-        async with anyio.create_task_group() as group:
+        async with tasks() as group:
             here = python is not None and target.platform == host_platform()
+            self.meter.at(BuildPhase.INSTALL, 0, f"{len(lock.versions)} packages for {target}")
             environment = await assembly.environment(lock, target, self._line) if here else None
+            self.installed += 1
+            self.meter.at(BuildPhase.INSTALL, self.installed / len(self.locks))
             group.start_soon(self._tracking, assembly, lock, target)
             if environment is not None and python is not None:
                 group.start_soon(self._smoke, python, environment.folder, checkout)

@@ -18,6 +18,7 @@ from flops_builder.image.documents import ANNOTATION, Blob, image, index, locks
 from flops_builder.image.layer import Layer
 from flops_builder.image.registry import REFERENCE, Push
 from flops_builder.resolve.lock import Lock
+from flops_builder.source.location import public_url
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,6 @@ def repository_slug(url: str) -> str:
     parts = [part for part in path.split("/") if part]
     local = url.startswith(("/", "file:"))
     return segment("-".join(parts[-1:] if local else parts[-2:]))
-
-
-def public_url(url: str) -> str:
-    """The URL without what may be a secret in it."""
-    parts = urlsplit(url)
-    if "://" not in url or "@" not in parts.netloc:
-        return url
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _reference(

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import anyio
 from flops_protocol.errors import FlopsError
 
+from flops_builder.failing import tasks
 from flops_builder.image.files import ROOT
 from flops_builder.process import run
 
@@ -64,7 +65,7 @@ class Compiler:
             async with self.limiter:
                 compiled.update(await self._run(folder, name, files))
 
-        async with anyio.create_task_group() as group:
+        async with tasks() as group:
             for number in range(min(PROCESSES, len(sources))):
                 group.start_soon(part, sources[number::PROCESSES])
         return {self._name(source): self.cache / key[:2] / key for source, key in sorted(compiled.items())}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import anyio
-
 from flops_builder.dependencies.declaration import Requirement
+from flops_builder.failing import tasks
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.resolver import Resolver
 from flops_builder.resolve.torch import cpu_constraints, same_release
@@ -53,7 +52,7 @@ class JointResolver:
             except UnresolvableError as error:
                 attempt.failures[target] = error.explanation
 
-        async with anyio.create_task_group() as group:
+        async with tasks() as group:
             for target in self.request.targets:
                 group.start_soon(one, target)
         return attempt

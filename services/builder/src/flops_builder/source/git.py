@@ -15,21 +15,22 @@ from pathlib import Path
 import anyio
 from flops_protocol.errors import FlopsError
 
+from flops_builder.failing import tasks
 from flops_builder.process import Finished, run
 from flops_builder.settings import BuilderSettings
-from flops_builder.source.location import Location
+from flops_builder.source.location import Location, public_url
 
 RECEIVING = re.compile(r"(?:Receiving objects|remote: Counting objects|Resolving deltas):\s+(\d+)%")
+WANTS_CREDENTIALS = re.compile(
+    r"authentication failed|could not read (username|password)|permission denied|terminal prompts disabled|"
+    r"returned error: 40[13]|host key verification failed|access denied"
+)
+NOT_THERE = re.compile(
+    r"repository .*not found|does not exist|does not appear to be a git repository|not a git repository|returned error: 404"
+)
 PASSED_ON = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LANG",
-    "SSH_AUTH_SOCK",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "GIT_SSL_CAINFO",
-    "CURL_CA_BUNDLE",
+    *("PATH", "HOME", "USER", "LANG", "SSH_AUTH_SOCK"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "CURL_CA_BUNDLE"),
 )
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
@@ -124,7 +125,7 @@ async def fetch(
         return await store.git(*arguments, on_error_line=on_line)
 
     finished: Finished | None = None
-    async with anyio.create_task_group() as group:
+    async with tasks() as group:
         group.start_soon(_watch_size, folder, settings.max_repository_bytes)
         finished = await fetch_refs("--depth=1", "--", location.url, commit)
         if finished.returncode != 0 and _refuses_one_commit(finished.errors):
@@ -211,30 +212,10 @@ def _refusal(location: Location, errors: str) -> FlopsError:
         if line.startswith(("fatal:", "error:", "ERROR:", "remote:", "ssh:")) or "denied" in line
     ]
     said = " ".join(line.strip() for line in lines)[-400:] or errors.strip()[-400:]
-    detail = f"{location.url}: {said}"
-    if any(
-        word in text
-        for word in (
-            "authentication failed",
-            "could not read username",
-            "permission denied",
-            "terminal prompts disabled",
-            "403",
-            "401",
-            "host key verification failed",
-        )
-    ):
+    detail = f"{public_url(location.url)}: {said}"
+    if WANTS_CREDENTIALS.search(text):
         return FlopsError("FLOPS-B002", detail)
-    if any(
-        word in text
-        for word in (
-            "not found",
-            "does not exist",
-            "does not appear to be a git repository",
-            "not a git repository",
-            "404",
-        )
-    ):
+    if NOT_THERE.search(text):
         return FlopsError("FLOPS-B001", detail)
     if "not our ref" in text or "couldn't find remote ref" in text or "bad object" in text:
         return FlopsError("FLOPS-B004", detail)

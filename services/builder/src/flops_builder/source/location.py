@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from flops_protocol.errors import FlopsError
 
-SCP_LIKE = re.compile(r"^(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!//)[^\s]+$")
+SCP_LIKE = re.compile(r"^(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!:|//)[^\s]+$")
 """`git@host:owner/name.git`, Git's short form of an ssh URL (git-fetch(1), "GIT URLS")."""
 
 
@@ -52,6 +52,14 @@ def locate(url: str, local_roots: Sequence[Path], *, allow_http: bool = False) -
     if SCP_LIKE.match(url) and not url.startswith("-"):
         return Location(url, "ssh")
     raise FlopsError("FLOPS-B006", f"{url} is neither a URL nor an absolute path")
+
+
+def public_url(url: str) -> str:
+    """The URL without what may be a secret in it."""
+    parts = urlsplit(url)
+    if "://" not in url or "@" not in parts.netloc:
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _local(path: Path, url: str, roots: Sequence[Path]) -> Location:

@@ -1,0 +1,151 @@
+"""Locks, the CPU builds of PyTorch, and uv's words in ours. The texts are uv's own."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from flops_builder.dependencies.declaration import requirement
+from flops_builder.resolve.explain import mentioned, reason, similar
+from flops_builder.resolve.lock import Lock, LockStore, lock_key
+from flops_builder.resolve.torch import cpu_constraints, same_release
+from flops_builder.resolve.uv import Target
+
+TARGET = Target("linux/amd64", "3.11", "2.28")
+LOCK = Lock(
+    "Numpy==1.26.4 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n"
+    "scikit-learn==1.4.2 ; python_version >= '3' \\\n    --hash=sha256:cc\n"
+    "own @ https://example.org/own-1-py3-none-any.whl \\\n    --hash=sha256:dd\n"
+)
+NO_WHEEL = """error: No solution found when resolving dependencies
+  cause: Because numpy==1.23.5 has no usable wheels and you require numpy==1.23.5, we can conclude that your \
+requirements are unsatisfiable.
+
+hint: Wheels are required for `numpy` because building from source is disabled for all packages
+"""
+WRONG_ABI = """error: No solution found when resolving dependencies
+  cause: Because torch==2.0.0 has no wheels with a matching Python ABI tag (e.g., `cp312`) and you require \
+torch==2.0.0, we can conclude that your requirements are unsatisfiable.
+
+hint: You require CPython 3.12 (`cp312`), but we only found wheels for `torch` (v2.0.0) with other tags
+"""
+NONE_AT_ALL = """error: No solution found when resolving dependencies
+  cause: Because all versions of pyspark have no usable wheels and you require pyspark, we can conclude that your \
+requirements are unsatisfiable.
+"""
+RANGE = """error: No solution found when resolving dependencies
+  cause: Because all of:
+             numpy<=1.9.3
+             numpy>=1.10.4,<=1.19.5
+          have no usable wheels and only the following versions of numpy are available:
+             numpy<=1.9.3
+             numpy>=1.10.4
+         we can conclude that numpy<=1.19.5 cannot be used.
+         And because you require numpy<1.20, we can conclude that your requirements are unsatisfiable.
+"""
+CONFLICT = """error: No solution found when resolving dependencies
+  cause: Because scipy==1.9.3 depends on numpy>=1.18.5,<1.26.0 and you require numpy==2.2.0, we can conclude that your \
+requirements and scipy==1.9.3 are incompatible.
+         And because you require scipy==1.9.3, we can conclude that your requirements are unsatisfiable.
+"""
+NOT_FOUND = """error: No solution found when resolving dependencies
+  cause: Because scikit-lern was not found in the package registry and you require scikit-lern, we can conclude that \
+your requirements are unsatisfiable.
+"""
+
+
+@pytest.mark.parametrize(
+    ("explanation", "field", "name"),
+    [
+        (NO_WHEEL, "no_wheel", "numpy"),
+        (WRONG_ABI, "no_wheel", "torch"),
+        (NONE_AT_ALL, "no_wheel_at_all", "pyspark"),
+        (RANGE, "no_wheel", "numpy"),
+        (NOT_FOUND, "not_found", "scikit-lern"),
+        ("  cause: Because there is no version of numpy==99.0 and you require it", "no_version", "numpy"),
+    ],
+)
+def test_reasons(explanation, field, name):
+    assert getattr(reason(explanation), field) == {name}
+
+
+def test_a_conflict_in_fewer_words():
+    why = reason(CONFLICT)
+    assert not why.no_wheel | why.not_found | why.no_version
+    assert why.text == (
+        "scipy==1.9.3 depends on numpy>=1.18.5,<1.26.0 and you require numpy==2.2.0, so your requirements and "
+        "scipy==1.9.3 are incompatible; and because you require scipy==1.9.3"
+    ).replace("; and because", "; and")
+
+
+def test_requirements_that_an_explanation_names():
+    wanted = [requirement(text, "r.txt") for text in ("numpy==2.2.0", "num", "scipy==1.9.3", "pandas")]
+    assert [each.name for each in mentioned(wanted, reason(CONFLICT).text)] == ["numpy", "scipy"]
+
+
+def test_a_misspelt_name_is_recognised():
+    assert similar("scikit-lern") == "scikit-learn"
+    assert similar("qwertz") is None
+
+
+def test_versions_of_a_lock():
+    assert LOCK.versions == {
+        "numpy": "1.26.4",
+        "scikit-learn": "1.4.2",
+        "own": "https://example.org/own-1-py3-none-any.whl",
+    }
+
+
+def test_a_lock_without_some():
+    assert (
+        LOCK.without({"numpy", "own"}).text == "scikit-learn==1.4.2 ; python_version >= '3' \\\n    --hash=sha256:cc\n"
+    )
+    assert LOCK.without(set()) == LOCK
+
+
+def test_kept_locks_grow_old(tmp_path):
+    store = LockStore(tmp_path, hours=1)
+    key = lock_key(["numpy"], "linux/amd64")
+    assert store.get(key) is None
+    store.put(key, LOCK)
+    assert store.get(key) == LOCK
+    os.utime(tmp_path / key, (0, 0))
+    assert store.get(key) is None
+    assert key != lock_key(["numpy", "linux/amd64"])
+
+
+@pytest.fixture
+def wheels(tmp_path):
+    for name in (
+        "torch-2.3.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl",
+        "torch-2.4.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl",
+        "torch-2.5.0+cpu-cp312-cp312-manylinux_2_28_x86_64.whl",
+        "torch-2.6.0+cu124-cp311-cp311-manylinux_2_28_x86_64.whl",
+        "torchvision-0.18.0+cpu-cp311-cp311-linux_x86_64.whl",
+        "torch-broken.whl",
+    ):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pins"),
+    [
+        (["torch"], ("torch==2.4.0+cpu", "torchvision==0.18.0+cpu")),
+        (["torch==2.3.0"], ("torch==2.3.0+cpu", "torchvision==0.18.0+cpu")),
+        (["torch<2", "torchvision==0.1"], ()),
+    ],
+)
+def test_cpu_wheels_of_the_site_are_taken_where_they_fit(wheels, wanted, pins):
+    requirements = [requirement(text, "r.txt") for text in wanted]
+    assert cpu_constraints(requirements, TARGET, [str(wheels)]) == pins
+    assert cpu_constraints(requirements, TARGET, [wheels.as_uri()]) == pins
+
+
+def test_no_cpu_wheels_for_another_platform(wheels):
+    assert cpu_constraints([requirement("torch", "r")], Target("linux/arm64", "3.11", "2.28"), [str(wheels)]) == ()
+    assert cpu_constraints([requirement("torch", "r")], TARGET, ["https://example.org/wheels", "/nowhere"]) == ()
+
+
+def test_the_other_platform_gets_the_same_release():
+    assert same_release(("torch==2.4.0+cpu",)) == ("torch==2.4.0",)
