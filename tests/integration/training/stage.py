@@ -41,11 +41,11 @@ from flops_protocol.sla import Sla
 from pyarrow import parquet
 
 from tests import brokers
+from tests.integration.training.code import PLAIN
 
 PROJECT = "line-00000001"
 SITE = Path(sysconfig.get_paths()["purelib"])
 DIGEST = "sha256:" + "0" * 64
-LINE = (Path(__file__).parents[2] / "fixtures" / "mlrepos" / "plain" / "model_manager.py").read_text()
 
 
 def image(folder: Path, code: str | Path, *, tracking: bool = False) -> Path:
@@ -296,7 +296,7 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    folder: Path, code: str | Path = LINE, *, tracking: bool = False, **options: Any
+    folder: Path, code: str | Path = PLAIN, *, tracking: bool = False, **options: Any
 ) -> AsyncIterator[Stage]:
     """A stage on a broker of its own, with the spec published; nothing runs yet."""
     spec = options.pop("spec", None) or spec_of()

@@ -15,6 +15,7 @@ import anyio
 import structlog
 from anyio import to_thread
 from flops_federation.adapters.grpc_server import Joined, Left, StreamServer, serve
+from flops_federation.adapters.options import StreamOptions
 from flops_mlrepo.host import OutputSink, WorkerSettings
 from flops_protocol.channels import TRAINING_COMPLETED
 from flops_protocol.errors import FlopsError
@@ -151,6 +152,7 @@ class Conductor:
                 authorise=self._authorise,
                 watch=self._watch,
                 certificate=certificate,
+                options=StreamOptions(keepalive_timeout_seconds=settings.keepalive_timeout_seconds),
             ) as server:
                 self._server = server
                 endpoint = Endpoint(

@@ -76,7 +76,7 @@ def to_begin(
     joined = _joined(standings)
     coming = [standing for standing in standings if standing.presence in {Presence.AWAITED, Presence.LOST}]
     if len(joined) + len(coming) < minimum:
-        return GiveUp(_too_few("FLOPS-D003", standings, minimum, "min_available_clients"))
+        return GiveUp(_what_failed(standings) or _too_few("FLOPS-D003", standings, minimum, "min_available_clients"))
     if len(joined) >= minimum:
         since = now if enough_since is None else enough_since
         if not coming or now >= min(since + grace, deadline):
@@ -93,7 +93,9 @@ def to_go_on(standings: Sequence[Standing], minimum: int, *, now: float, deadlin
     if len(joined) >= minimum:
         return Go(joined)
     possible = [standing for standing in standings if standing.presence is not Presence.FAILED]
-    if len(possible) < minimum or now >= deadline:
+    if len(possible) < minimum:
+        return GiveUp(_what_failed(standings) or _too_few("FLOPS-T011", standings, minimum, "min_fit_clients"))
+    if now >= deadline:
         return GiveUp(_too_few("FLOPS-T011", standings, minimum, "min_fit_clients"))
     return Wait(deadline)
 
@@ -142,14 +144,14 @@ def _joined(standings: Sequence[Standing]) -> tuple[str, ...]:
     return tuple(standing.learner for standing in standings if standing.presence is Presence.JOINED)
 
 
+def _what_failed(standings: Sequence[Standing]) -> FlopsError | None:
+    """The error that made it impossible, where it is one: that is what a person has to act on."""
+    failed = {s.learner: s.error for s in standings if s.presence is Presence.FAILED and s.error is not None}
+    return common_error(failed)
+
+
 def _too_few(code: str, standings: Sequence[Standing], minimum: int, field: str) -> FlopsError:
     missing = [standing for standing in standings if standing.presence is not Presence.JOINED]
-    errors = {standing.learner: standing.error for standing in missing if standing.error is not None}
-    # When every missing learner says the same of itself, that is what a person has to act on.
-    if missing and len(errors) == len(missing) and all(s.presence is Presence.FAILED for s in missing):
-        told = common_error(errors)
-        if told is not None:
-            return told
     reasons = "; ".join(
         f"{standing.learner}: "
         + (standing.doing if standing.error is None else f"{standing.error.code} {standing.error.detail}")

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """How long learners that are on their way are waited for, once there are enough to begin."""
     rejoin_seconds: float = Field(default=60.0, gt=0)
     """How long lost learners are waited for when too few are left for a round."""
+    keepalive_timeout_seconds: float = Field(default=3.0, gt=0)
+    """How long the other side of the stream may be silent when it is asked whether it is there; more on slow links."""
 
     @property
     def on_this_machine_alone(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import structlog
 from anyio import create_task_group, move_on_after, open_signal_receiver
+from flops_federation.adapters.options import StreamOptions
 from flops_mlrepo.host import DataSource, WorkerSettings
 from flops_protocol.bus import Bus, Identity, Testament
 from flops_protocol.channels import LEARNER_LOG, LEARNER_STATUS
@@ -105,7 +106,8 @@ class Learner:
                 self._bus.identity.epoch,
                 {} if model.rows is None else {"rows": model.rows},
             )
-            return await Session(self._desk, instructions, ticket, self._joined).run()
+            options = StreamOptions(keepalive_timeout_seconds=self._settings.keepalive_timeout_seconds)
+            return await Session(self._desk, instructions, ticket, self._joined, options).run()
 
     def _joined(self) -> None:
         log.info("joined")

@@ -10,6 +10,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 from flops_federation.adapters.grpc_client import Invitation, LastAnswer, join
+from flops_federation.adapters.options import StreamOptions
 from flops_federation.errors import JoinRefusedError, PeerLostError
 from flops_federation.parcels import Parcel
 from flops_protocol.errors import FlopsError
@@ -41,11 +42,19 @@ class Session:
     half-way would mean a new worker, and loading the data again.
     """
 
-    def __init__(self, desk: Desk, instructions: Instructions, ticket: Ticket, on_joined: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        instructions: Instructions,
+        ticket: Ticket,
+        on_joined: Callable[[], None],
+        options: StreamOptions,
+    ) -> None:
         self._desk = desk
         self._instructions = instructions
         self._ticket = ticket
         self._on_joined = on_joined
+        self._options = options
         self._turn = anyio.Lock()
         self._ended: WorkerEndedError | None = None
 
@@ -82,7 +91,7 @@ class Session:
         while True:
             endpoint = await self._desk.endpoint()
             try:
-                reason = await join(self._invitation(endpoint), handle, on_joined=joined)
+                reason = await join(self._invitation(endpoint), handle, on_joined=joined, options=self._options)
             except PeerLostError as error:
                 log.warning("no stream to the aggregator", reason=str(error))
             except JoinRefusedError as error:

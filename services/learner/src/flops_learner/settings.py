@@ -26,3 +26,5 @@ class Settings(BaseSettings):
     """The interpreter of the ML worker."""
     worker_lives: int = Field(default=2, ge=1)
     """How many times the ML worker is started: when it dies or hangs in training, the data are loaded once more."""
+    keepalive_timeout_seconds: float = Field(default=3.0, gt=0)
+    """How long the other side of the stream may be silent when it is asked whether it is there; more on slow links."""
