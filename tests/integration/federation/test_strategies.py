@@ -3,9 +3,9 @@
 import anyio
 import numpy as np
 import pytest
-from flops_aggregator.adapters.strategies import STRATEGIES
 from flops_aggregator.parameters import kinds_of, to_arrays
 from flops_protocol.errors import FlopsError
+from flops_protocol.sla import STRATEGIES
 
 from tests.integration.federation.fleet import FIRST, fleet
 

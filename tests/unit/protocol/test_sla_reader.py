@@ -246,3 +246,13 @@ def test_any_json_is_read_or_refused(value: Any) -> None:
         read_sla(json.dumps(value))
     except SlaError as error:
         assert error.mistakes  # noqa: PT017 - either outcome is right
+
+
+def test_what_nobody_could_run_is_told_before_anything_is_built() -> None:
+    wishes = {"strategy": {"name": "FedAverage"}, "federation": "superlink"}
+    with pytest.raises(SlaError) as caught:
+        read_sla(json.dumps({"ml_repo_url": "/r", "ml_model_flavor": "sklearn"} | wishes))
+    told = {mistake.path: mistake for mistake in caught.value.mistakes}
+    assert told.keys() == {"$.federation", "$.strategy.name"}
+    assert told["$.strategy.name"].found == '"FedAverage"'
+    assert told["$.strategy.name"].allowed.startswith("FedAvg, or another of:")

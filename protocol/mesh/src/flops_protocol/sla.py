@@ -56,6 +56,23 @@ class ResourceConstraints(Section):
     storage: int | None = Field(default=None, ge=0, description="MB")
 
 
+STRATEGIES = (
+    "FedAvg",
+    "FedAvgM",
+    "FedAdam",
+    "FedAdagrad",
+    "FedYogi",
+    "FedProx",
+    "FedMedian",
+    "FedTrimmedAvg",
+    "QFedAvg",
+    "Krum",
+    "MultiKrum",
+    "Bulyan",
+)
+"""The strategies that can be asked for. A name is text in the schema, so that a new one breaks no old reader."""
+
+
 class Strategy(Section):
     """Flower's strategy by its class name, with its keyword arguments."""
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from flops_protocol.describe import describe, resolve
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.requests import SlaMistake
-from flops_protocol.sla import PostTrainingStep, Sla
+from flops_protocol.sla import STRATEGIES, PostTrainingStep, Sla
 
 _TOKEN = re.compile(
     r"""
@@ -59,6 +59,7 @@ def read_sla(text: str) -> tuple[Sla, list[str]]:
         sla = Sla.model_validate_json(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"), strict=True)
     except ValidationError as error:
         mistakes += _mistakes_of_model(error, document)
+    mistakes += _mistakes_of_wishes(document)
     if mistakes:
         raise _mistaken(sorted(mistakes, key=lambda mistake: mistake.path))
     return sla, _notices(sla)
@@ -202,6 +203,20 @@ def _node(schema: dict[str, Any], location: tuple[int | str, ...]) -> dict[str, 
 
 def _keys(schema: dict[str, Any], location: tuple[int | str, ...]) -> list[str]:
     return list(_node(schema, location).get("properties", {}))
+
+
+def _mistakes_of_wishes(document: dict[str, Any]) -> list[SlaMistake]:
+    """What the schema takes, but no aggregator of this version can do: better said now than after the build."""
+    mistakes = []
+    strategy = document.get("strategy")
+    name = strategy.get("name") if isinstance(strategy, dict) else None
+    if isinstance(name, str) and name not in STRATEGIES:
+        allowed = _nearest(name, list(STRATEGIES))
+        mistakes.append(SlaMistake(path="$.strategy.name", found=_found(name), allowed=allowed))
+    if document.get("federation") == "superlink":
+        allowed = '"stream": this version runs no SuperLink'
+        mistakes.append(SlaMistake(path="$.federation", found=_found("superlink"), allowed=allowed))
+    return mistakes
 
 
 def _nearest(key: str, keys: list[str]) -> str:

@@ -11,23 +11,9 @@ import flwr.serverapp.strategy as flower
 import numpy as np
 import numpy.typing as npt
 from flops_protocol.errors import FlopsError
-from flops_protocol.sla import Strategy, TrainingConfiguration
+from flops_protocol.sla import STRATEGIES, Strategy, TrainingConfiguration
 from flwr.serverapp.strategy import FedAvg
 
-STRATEGIES = (
-    "FedAvg",
-    "FedAvgM",
-    "FedAdam",
-    "FedAdagrad",
-    "FedYogi",
-    "FedProx",
-    "FedMedian",
-    "FedTrimmedAvg",
-    "QFedAvg",
-    "Krum",
-    "MultiKrum",
-    "Bulyan",
-)
 TRAIN_LOSS = "train_loss"
 """The metric that QFedAvg weighs by: the loss of the parameters that a learner got, on its own data."""
 _OURS = frozenset(
