@@ -18,9 +18,18 @@ import anyio
 import pyarrow as pa
 from flops_protocol.bus import Identity, Received
 from flops_protocol.bus.mqtt import MqttBus
-from flops_protocol.channels import PROJECT_COMPLETED, PROJECT_EVENTS, PROJECT_STATUS, REPLAY, SERVICE_STATUS, SUBMIT
-from flops_protocol.messages.mesh import ServiceStatus
-from flops_protocol.messages.project import ProjectCompleted, ProjectEvent, ProjectStatus
+from flops_protocol.channels import (
+    MANAGER_ERRORS,
+    NODE_STATUS,
+    PROJECT_COMPLETED,
+    PROJECT_EVENTS,
+    PROJECT_STATUS,
+    REPLAY,
+    SERVICE_STATUS,
+    SUBMIT,
+)
+from flops_protocol.messages.mesh import NodeStatus, ServiceStatus
+from flops_protocol.messages.project import ErrorReport, ProjectCompleted, ProjectEvent, ProjectStatus
 from flops_protocol.messages.requests import ReplayRequest, Reply, SubmitRequest
 from pyarrow import parquet
 
@@ -70,6 +79,8 @@ class Mesh:
     events: dict[str, list[ProjectEvent]] = field(default_factory=dict)
     statuses: dict[str, ProjectStatus] = field(default_factory=dict)
     ends: dict[str, list[ProjectCompleted]] = field(default_factory=dict)
+    errors: dict[str, list[ErrorReport]] = field(default_factory=dict)
+    nodes: list[NodeStatus] = field(default_factory=list)
     changed: anyio.Event = field(default_factory=anyio.Event)
     extra: dict[str, str] = field(default_factory=dict)
     service: list[ServiceStatus] = field(default_factory=list)
@@ -111,6 +122,10 @@ class Mesh:
                 document[key] = value
         return json.dumps(document)
 
+    def new_repository(self) -> str:
+        """A repository that no image was built of yet."""
+        return str(make_repository(self.root / f"repository-{os.urandom(4).hex()}"))
+
     async def ask(self, channel: Any, message: Any) -> Reply:
         return await self.bus.request(channel, message, timeout=10)
 
@@ -123,8 +138,12 @@ class Mesh:
     async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
         with anyio.fail_after(seconds):
             while not condition():
-                self.changed = anyio.Event()
                 await self.changed.wait()
+
+    def tell(self) -> None:
+        """Something has changed: whoever waits looks again."""
+        changed, self.changed = self.changed, anyio.Event()
+        changed.set()
 
     async def stage(self, project: str, *stages: str, seconds: float = 20) -> ProjectStatus:
         def there() -> bool:
@@ -169,10 +188,14 @@ class Mesh:
             while self.processes():  # noqa: ASYNC110 - nobody tells when a process of somebody else ends
                 await anyio.sleep(0.05)
 
+    def manager_process(self, **extra: str) -> ManagerProcess:
+        """A manager that is not started yet."""
+        return ManagerProcess(self, extra)
+
     @asynccontextmanager
     async def manager(self, **extra: str) -> AsyncIterator[ManagerProcess]:
         """A manager as a process of its own."""
-        process = ManagerProcess(self, extra)
+        process = self.manager_process(**extra)
         await process.start()
         try:
             await process.ready()
@@ -239,21 +262,31 @@ async def watch(mesh: Mesh) -> None:
 
     async def event(received: Received[ProjectEvent]) -> None:
         mesh.events.setdefault(received.message.project, []).append(received.message)
-        mesh.changed.set()
+        mesh.tell()
 
     async def status(received: Received[ProjectStatus]) -> None:
         mesh.statuses[received.message.project] = received.message
-        mesh.changed.set()
+        mesh.tell()
 
     async def completed(received: Received[ProjectCompleted]) -> None:
         mesh.ends.setdefault(received.message.project, []).append(received.message)
-        mesh.changed.set()
+        mesh.tell()
+
+    async def error(received: Received[ErrorReport]) -> None:
+        mesh.errors.setdefault(received.message.project, []).append(received.message)
+        mesh.tell()
+
+    async def node(received: Received[NodeStatus]) -> None:
+        mesh.nodes.append(received.message)
+        mesh.tell()
 
     async def service(received: Received[ServiceStatus]) -> None:
         mesh.service.append(received.message)
-        mesh.changed.set()
+        mesh.tell()
 
     mesh.bus.on(SERVICE_STATUS, service, kind="manager")
+    mesh.bus.on(MANAGER_ERRORS, error)
+    mesh.bus.on(NODE_STATUS, node)
     mesh.bus.on(PROJECT_EVENTS, event)
     mesh.bus.on(PROJECT_STATUS, status)
     mesh.bus.on(PROJECT_COMPLETED, completed)

@@ -58,7 +58,9 @@ class Actor:
         self.client = paho.Client(
             paho.CallbackAPIVersion.VERSION2, f"projects-{PROJECT}-{ROLE}-{INSTANCE}", protocol=paho.MQTTv5
         )
+        self.published = set()
         self.client.on_message = self.on_message
+        self.client.on_publish = self.on_publish
         self.client.on_connect = self.on_connect
         self.last = None
 
@@ -107,9 +109,15 @@ class Actor:
         payload = self.envelope(topic, kind, data)
         if retain:
             self.last = (topic, payload)
-        sent = self.client.publish(topic, payload, 1, retain)
+        sent = self.client.publish(topic, payload, 1, retain).mid
         if wait:  # Not in a callback: it runs in the thread that would bring the answer.
-            sent.wait_for_publish(10)
+            with self.wake:
+                self.wake.wait_for(lambda: sent in self.published)
+
+    def on_publish(self, _client, _userdata, mid, *_):
+        with self.wake:
+            self.published.add(mid)
+            self.wake.notify_all()
 
     def status(self, state, wait=True, **more):
         data = self.base | {"state": state, "since": self.since}
@@ -161,6 +169,8 @@ class Actor:
 
     def run(self):
         print(f"{ROLE} {INSTANCE} starts", flush=True)
+        with (STATE.parents[3] / "lives").open("a") as file:
+            file.write(f"{PROJECT} {INSTANCE}\n")
         self.until(lambda: self.spec is not None and self.command is not None)
         self.maybe_die("ready")
         if self.script.get("hang"):

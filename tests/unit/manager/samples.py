@@ -10,7 +10,7 @@ from flops_manager.project.log import Details, Draft, Placement, Submission
 from flops_manager.project.policy import Policy
 from flops_manager.project.state import ProjectState, append
 from flops_manager.project.there import ActorStatus, Report
-from flops_protocol.messages.actors import AggregatorStatus, BuilderStatus, LearnerStatus
+from flops_protocol.messages.actors import AggregatorStatus, BuilderStatus, LearnerStatus, RoundReport
 from flops_protocol.messages.mesh import Capability, DataTag, NodeStatus
 from flops_protocol.messages.project import (
     EventName,
@@ -162,3 +162,17 @@ def process(state: ProjectState, instance: str, presence: Presence = Presence.RU
 
 def later(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
+
+
+def round_report(number: int) -> RoundReport:
+    return RoundReport(
+        project=PROJECT,
+        round=number,
+        rounds=3,
+        metrics=METRICS.model_copy(update={"round": number}),
+        trained=["node-1-1"],
+        evaluated=["node-1-1"],
+        samples=10,
+        best=True,
+        seconds=0.5,
+    )

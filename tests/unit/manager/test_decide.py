@@ -15,12 +15,10 @@ from flops_manager.project.log import Details, Draft
 from flops_manager.project.state import ProjectState
 from flops_manager.project.there import Fact, Report, There
 from flops_protocol.errors import FlopsError
-from flops_protocol.messages.actors import RoundReport
 from flops_protocol.messages.project import ErrorReport, EventName, ProjectStage, Role
 
 from tests.unit.manager.samples import (
     COMMIT,
-    METRICS,
     POLICY,
     PROJECT,
     START,
@@ -36,6 +34,7 @@ from tests.unit.manager.samples import (
     process,
     project,
     report,
+    round_report,
     training,
 )
 
@@ -266,18 +265,7 @@ def test_the_training_begins_with_the_aggregators_word_and_rounds_come_after_it(
 
 
 def round_fact(number_of_round: int, *, number: int = 1, instance: str = "aggregator") -> Fact:
-    message = RoundReport(
-        project=PROJECT,
-        round=number_of_round,
-        rounds=3,
-        metrics=METRICS.model_copy(update={"round": number_of_round}),
-        trained=["node-1-1"],
-        evaluated=["node-1-1"],
-        samples=10,
-        best=True,
-        seconds=0.5,
-    )
-    return Fact(number, instance, message)
+    return Fact(number, instance, round_report(number_of_round))
 
 
 def test_a_round_that_is_told_again_after_a_resume_is_not_written_again() -> None:

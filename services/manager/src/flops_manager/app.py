@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -196,8 +196,16 @@ def main() -> None:
     try:
         anyio.run(_run_until_signal, settings, bus)
     except* FlopsError as errors:
-        log.error("the manager stops", errors=[str(error) for error in errors.exceptions])  # noqa: TRY400 - said it all
+        log.error("the manager stops", errors=list(_sentences(errors)))  # noqa: TRY400 - it is all said
         raise SystemExit(1) from None
+
+
+def _sentences(group: BaseExceptionGroup[FlopsError]) -> Iterator[str]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _sentences(error)
+        else:
+            yield str(error)
 
 
 async def _run_until_signal(settings: Settings, bus: Bus) -> None:

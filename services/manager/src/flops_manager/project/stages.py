@@ -80,6 +80,10 @@ def federate(state: ProjectState, there: There, now: datetime, policy: Policy, d
     if not state.of(Role.AGGREGATOR):
         _place_actors(state, there, now, decision)
         return
+    for actor in state.actors.values():
+        # Whatever follows from it: the history says who was there.
+        if there.report(actor) is not None and not actor.given_up:
+            _ready(actor, decision)
     # The one that finishes or fails a project is asked first: learners that end after it has are no loss.
     _look_after_aggregator(state, there, now, policy, decision)
     if decision.drafts and decision.drafts[-1].name is EventName.TRAINING_FINISHED:
@@ -136,7 +140,6 @@ def _look_after_aggregator(
         assert isinstance(status, AggregatorStatus)  # noqa: S101
         working = status.state in {AggregatorState.TRAINING, AggregatorState.TRACKING, AggregatorState.DONE}
         if working and state.stage is ProjectStage.DEPLOYING:
-            _ready(aggregator, decision)
             # In front of rounds that have arrived already.
             joined = len(status.joined) or len(state.of(Role.LEARNER))
             _insert_before_rounds(
@@ -176,7 +179,6 @@ def _look_after_aggregator(
             error = FlopsError(code, text, hint=hint).body
             decision.actions.append(Fail(state.attempt, error, aggregator.instance))
         case Alive(report):
-            _ready(aggregator, decision)
             if report.status.command != aggregator.placement.command:
                 decision.actions.append(_command(Role.AGGREGATOR, [aggregator]))
 
@@ -204,7 +206,6 @@ def _look_after_learners(state: ProjectState, there: There, now: datetime, polic
                 given_up = learner.restarts >= policy.actor_restarts
                 decision.drafts.append(_lost(learner, there, reason, given_up=given_up))
             case Alive(report):
-                _ready(learner, decision)
                 if report.status.command != learner.placement.command:
                     uninformed.append(learner)
     if uninformed:
