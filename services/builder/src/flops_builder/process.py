@@ -72,6 +72,8 @@ async def run(
                 raise
     if finished.returncode != 0 and NO_SPACE.search(finished.errors):
         raise FlopsError("FLOPS-B040", finished.errors.strip().splitlines()[-1][:500])
+    if finished.returncode == -signal.SIGXFSZ:
+        raise FlopsError("FLOPS-B040", f"{Path(command[0]).name} wrote a file that is bigger than this machine allows")
     return finished
 
 

@@ -188,6 +188,8 @@ class LayoutRegistry:
             index = json.loads((self.folder / "index.json").read_bytes())
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise FlopsError("FLOPS-B041", f"{self.folder / 'index.json'}: {error.strerror}") from error
         except ValueError as error:
             raise FlopsError("FLOPS-B041", f"{self.folder / 'index.json'} is damaged: {error}") from error
         entries: list[dict[str, Any]] = index.get("manifests", [])

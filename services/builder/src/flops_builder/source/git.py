@@ -26,7 +26,8 @@ WANTS_CREDENTIALS = re.compile(
     r"returned error: 40[13]|host key verification failed|access denied"
 )
 NOT_THERE = re.compile(
-    r"repository .*not found|does not exist|does not appear to be a git repository|not a git repository|returned error: 404"
+    r"repository .*not found|does not exist|does not appear to be a git repository|not a git repository|"
+    r"returned error: 404"
 )
 PASSED_ON = (
     *("PATH", "HOME", "USER", "LANG", "SSH_AUTH_SOCK"),
