@@ -96,10 +96,24 @@ def as_kinds(parameters: Parameters, kinds: Sequence[Kind]) -> Parameters:
             raise FlopsError("FLOPS-T005", f"the strategy gave array {index} the shape {array.shape}, not {kind.shape}")
         require_finite(array, f"array {index} of the strategy")
         if array.dtype != kind.dtype:
-            array = np.rint(array) if kind.dtype.kind in "iub" and array.dtype.kind == "f" else array
-            data = write_npy(array.astype(kind.dtype))
+            array = _as_dtype(array, kind.dtype)
+            require_finite(array, f"array {index} of the strategy as {kind.dtype}")
+            data = write_npy(array)
         same.append(data)
     return tuple(same)
+
+
+def _as_dtype(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    if array.dtype.kind == "f" and dtype.kind in "iub":
+        array = np.rint(array)
+    if dtype.kind in "iu":
+        # A strategy that overshoots must not make a counter wrap around.
+        limits = np.iinfo(dtype)
+        top = float(limits.max)
+        # 2^63 - 1 is no float64; the next one above it would wrap around after all.
+        array = np.clip(array, limits.min, limits.max if top <= limits.max else np.nextafter(top, 0))
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
 
 
 def as_numbers(data: ArrayData) -> ArrayData:
