@@ -117,6 +117,16 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Environments:
     return Environments(tmp_path_factory.mktemp("environments"))
 
 
+@pytest.fixture(scope="session")
+def mlenv(environments: Environments) -> Path:
+    """The environment of a repository with scikit-learn and Hugging Face's `datasets`; shared, as it is big."""
+    folder = environments.make("scikit-learn", "numpy", "datasets>=2.15,<4", "pillow")
+    # The worker writes no bytecode; without any, every test compiles these anew for seconds.
+    warm = f"import sys; sys.path.insert(0, {str(folder)!r}); import sklearn.linear_model, sklearn.metrics, datasets"
+    subprocess.run([sys.executable, "-I", "-S", "-c", warm], check=True)
+    return folder
+
+
 @pytest.fixture
 def digits_data(tmp_path: Path) -> Path:
     """A node's data folder with scikit-learn's digits under the tag `digits`, in three files."""

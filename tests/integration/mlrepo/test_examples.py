@@ -21,16 +21,7 @@ def average(results: list[Training]) -> list[np.ndarray]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("example", "requirements", "accuracy"),
-    [
-        ("digits-sklearn", ("scikit-learn", "numpy", "datasets>=2.15,<4", "pillow"), 0.85),
-        ("digits-numpy", ("numpy", "pyarrow", "pillow"), 0.9),
-    ],
-)
-async def test_two_learners_train_one_model(open_fixture, environments, digits_data, example, requirements, accuracy):
-    mlenv = environments.make(*requirements)
-
+async def train_together(open_fixture, digits_data, example, mlenv, accuracy):
     def learner(part: int):
         data = DataSource(digits_data, ["digits"], part, 2)
         return open_fixture(EXAMPLES / example, mlenv=mlenv, guest=None, data=data)
@@ -48,3 +39,12 @@ async def test_two_learners_train_one_model(open_fixture, environments, digits_d
         evaluations = [await worker.evaluate(60, parameters) for worker in (first, second)]
     assert min(evaluation.accuracy for evaluation in evaluations) > accuracy
     assert max(evaluation.loss for evaluation in evaluations) < start / 2
+
+
+async def test_two_learners_train_the_scikit_learn_example(open_fixture, digits_data, mlenv):
+    await train_together(open_fixture, digits_data, "digits-sklearn", mlenv, accuracy=0.85)
+
+
+async def test_two_learners_train_the_numpy_example(open_fixture, digits_data, environments):
+    mlenv = environments.make("numpy", "pyarrow", "pillow")
+    await train_together(open_fixture, digits_data, "digits-numpy", mlenv, accuracy=0.9)
