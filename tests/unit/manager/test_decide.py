@@ -297,7 +297,7 @@ def test_errors_that_end_nothing_are_written_up_to_a_limit() -> None:
 def test_a_finished_training_decides_the_end() -> None:
     state = training()
     decision = look(state, there(report(state, "aggregator", "done", training=TRAINING)))
-    assert names(decision) == ["training-finished"]
+    assert names(decision) == ["actor-ready", "training-finished"]
     state = grown(state, *decision.drafts)
     assert state.outcome is ProjectStage.COMPLETED
     assert look(state, there()).actions == [Remove("aggregator"), Remove("node-1-1"), Remove("node-1-2")]
@@ -374,7 +374,7 @@ def test_the_learners_own_error_tells_most() -> None:
     state = deploying()
     view = there(report(state, "node-1-1", "failed", error=ERROR), running=everybody(state))
     decision = look(state, view)
-    assert [d.details.given_up for d in decision.drafts] == [True]
+    assert [(d.name, d.details.given_up) for d in decision.drafts][-1] == (EventName.ACTOR_LOST, True)
     state = grown(state, *decision.drafts)
     assert failure(look(state, view)).error == ERROR
 
@@ -425,3 +425,31 @@ def test_the_end_comes_when_everything_is_removed() -> None:
     assert decision.drafts[0].stage is ProjectStage.CANCELLED
     state = grown(state, *decision.drafts)
     assert look(state, there()) == Decision()
+
+
+# silence
+
+
+def test_nothing_follows_from_silence_before_we_listen() -> None:
+    """What an actor said while the manager was away is on its way: it is waited for before it is given up."""
+    state = building()
+    dead = process(state, "builder", Presence.EXITED, ended_at=START, exit_code=1)
+    for running, patience in ((everybody(state), 60), ([dead], 0.5)):
+        view = there(running=running, listening_since=later(100))
+        assert look(state, view, later(100)).drafts == []
+        assert look(state, view, later(100)).wake_at == later(100 + patience)
+        assert names(look(state, view, later(100 + patience))) == ["actor-lost"]
+    state = grown(state, event(EventName.ACTOR_READY, Role.BUILDER, "builder"))
+    view = there(report(state, "builder", "lost"), running=everybody(state), listening_since=later(100))
+    assert look(state, view, later(129)).drafts == []
+    assert names(look(state, view, later(130))) == ["actor-lost"]
+
+
+def test_a_deadline_that_passed_while_nobody_listened_waits_for_what_is_on_its_way() -> None:
+    state = building(deadlines={"building": 100})
+    state = grown(state, event(EventName.ACTOR_READY, Role.BUILDER, "builder"))
+    busy = report(state, "builder", "building")
+    view = there(busy, running=everybody(state), listening_since=later(500))
+    assert look(state, view, later(500)).actions == []
+    assert look(state, view, later(500)).wake_at == later(500.5)
+    assert failure(look(state, view, later(500.5))).error.code == "FLOPS-B043"

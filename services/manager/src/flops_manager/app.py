@@ -118,7 +118,7 @@ async def _run(settings: Settings, bus: Bus, store: Store, engine: Engine, stop:
 
     async def connected() -> None:
         pump.refresh()
-        reconciler.wake_all()
+        reconciler.listening()
 
     bus.on_connect(connected)
     await _give_time_back(store, now)

@@ -45,6 +45,12 @@ class Reconciler:
         self._workers: dict[str, anyio.Event] = {}
         self._failures: dict[str, int] = {}
         self._group: TaskGroup | None = None
+        self._listening_since = clock()
+
+    def listening(self) -> None:
+        """We have got to the broker, for the first time or again: everything may be different now."""
+        self._listening_since = self._clock()
+        self.wake_all()
 
     def wake(self, project: str) -> None:
         """Something has happened in a project, or may have."""
@@ -144,7 +150,7 @@ class Reconciler:
             running = {actor.instance: actor for actor in await self._executor.engine.list(project)}
         except (OSError, FlopsError) as error:
             log.warning("the engine does not answer", project=project, error=str(error))
-        return replace(there, running=running, nodes=self._executor.nodes.known)
+        return replace(there, running=running, nodes=self._executor.nodes.known, listening_since=self._listening_since)
 
     async def _perform(self, project: str, action: Action, running: dict[Action, anyio.CancelScope]) -> None:
         """Does one action; when it fails without a reason that ends the project, it is decided again after a pause."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from flops_protocol.errors import ErrorBody, FlopsError
 from flops_protocol.messages.actors import RoundReport
@@ -43,6 +43,8 @@ def decide(state: ProjectState, there: There, now: datetime, policy: Policy) -> 
             stages.federate(state, there, now, policy, decision)
     deadline = state.deadline
     if deadline is not None and not decision.drafts:
+        # What would have met it may be on its way.
+        deadline = max(deadline, there.listening_since + timedelta(seconds=policy.settle_seconds))
         if now >= deadline:
             return Decision(actions=[Fail(state.attempt, _late(state, there))])
         decision.look_again(deadline)

@@ -49,20 +49,21 @@ def condition(actor: Actor, there: There, now: datetime, policy: Policy) -> Cond
     if running is None or running.incarnation < actor.restarts:
         return Missing()
     if running.presence is Presence.EXITED:
-        settled = (running.ended_at or running.started_at) + timedelta(seconds=policy.settle_seconds)
-        if now < settled and not (report is not None and _away(report)):
+        ended = max(running.ended_at or running.started_at, there.listening_since)
+        settled = ended + timedelta(seconds=policy.settle_seconds)
+        if now < settled:
             return Pending(settled)  # Its last words may explain it.
         return Dead(_ending(running.exit_code))
     if running.presence is Presence.STARTING:
         return Pending()
     if report is None:
-        silent_until = running.started_at + timedelta(seconds=policy.start_seconds)
+        silent_until = max(running.started_at, there.listening_since) + timedelta(seconds=policy.start_seconds)
         if now < silent_until:
             return Pending(silent_until)
         return Dead(f"it runs, but said nothing in {policy.start_seconds:g} s")
     if _away(report):
         # The hint may be about the life before; an actor that runs comes back to the broker by itself.
-        away_until = max(report.at, running.started_at) + timedelta(seconds=policy.lost_seconds)
+        away_until = max(report.at, running.started_at, there.listening_since) + timedelta(seconds=policy.lost_seconds)
         if now < away_until:
             return Pending(away_until)
         return Dead(f"it runs, but has been away from the broker for {policy.lost_seconds:g} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from flops_protocol.messages.actors import AggregatorStatus, BuilderStatus, LearnerStatus, RoundReport
 from flops_protocol.messages.mesh import NodeStatus
@@ -12,6 +12,8 @@ from flops_protocol.messages.project import ErrorReport
 
 from flops_manager.engine import EngineActor
 from flops_manager.project.state import Actor
+
+EVER = datetime.min.replace(tzinfo=UTC)
 
 ActorStatus = BuilderStatus | AggregatorStatus | LearnerStatus
 
@@ -51,6 +53,8 @@ class There:
     facts: Sequence[Fact] = ()
     nodes: tuple[NodeStatus, ...] | None = None
     """None while they are not known."""
+    listening_since: datetime = EVER
+    """When we last got to the broker: what was said before may still be on its way, so silence counts from then on."""
 
     def report(self, actor: Actor) -> Report | None:
         """What the actor said in its present life."""
