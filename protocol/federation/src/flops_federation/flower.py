@@ -14,7 +14,7 @@ from flwr.app.message.message import make_message
 from flwr.app.metadata import Metadata
 
 from flops_federation.npy import read_npy
-from flops_federation.parcels import NPY, ArrayData, Buffer, Failure, Parcel
+from flops_federation.parcels import NPY, ArrayData, Failure, Parcel
 
 _METADATA = (
     "run_id",
@@ -40,30 +40,30 @@ class WireArray(Array):  # type: ignore[misc]
 
     def __init__(self, data: ArrayData) -> None:
         """Takes the bytes as they are."""
-        self.__dict__.update(dtype=data.dtype, shape=data.shape, stype=data.stype, _wire=data.data, _bytes=None)
+        self.__dict__.update(dtype=data.dtype, shape=data.shape, stype=data.stype, _received=data, _bytes=None)
 
     @property
     def data(self) -> bytes:
         """The bytes of the `.npy` file, copied at the first use where they are none yet."""
         if self.__dict__["_bytes"] is None:
-            self.__dict__["_bytes"] = bytes(self.__dict__["_wire"])
+            self.__dict__["_bytes"] = bytes(self.received.data)
         return cast("bytes", self.__dict__["_bytes"])
 
     @data.setter
     def data(self, value: bytes) -> None:
-        self.__dict__.update(_wire=value, _bytes=value)
+        self.__dict__.update(_received=ArrayData(self.dtype, self.shape, value, self.stype), _bytes=value)
 
     @property
-    def wire(self) -> Buffer:
-        """The bytes as they came."""
-        return cast("Buffer", self.__dict__["_wire"])
+    def received(self) -> ArrayData:
+        """What it was made of."""
+        return cast("ArrayData", self.__dict__["_received"])
 
     def numpy(self) -> npt.NDArray[Any]:
         """The array, as a view of the bytes.
 
         :raises ValueError: when the bytes are no `.npy` file, or one with Python objects
         """
-        return read_npy(self.wire) if self.stype == NPY else super().numpy()
+        return read_npy(self.received.data) if self.stype == NPY else super().numpy()
 
 
 def to_parcel(message: Message) -> Parcel:
@@ -72,25 +72,23 @@ def to_parcel(message: Message) -> Parcel:
     kind = message.metadata.message_type
     if message.has_error():
         return Parcel(kind, metadata, failure=Failure(message.error.code, message.error.reason or ""))
-    content = message.content
-    return Parcel(
-        kind,
-        metadata,
-        arrays={
-            name: {
-                key: ArrayData(
-                    array.dtype,
-                    tuple(array.shape),
-                    array.wire if isinstance(array, WireArray) else array.data,
-                    array.stype,
-                )
-                for key, array in record.items()
-            }
-            for name, record in content.array_records.items()
-        },
-        metrics={name: dict(record) for name, record in content.metric_records.items()},
-        configs={name: dict(record) for name, record in content.config_records.items()},
-    )
+    parcel = Parcel(kind, metadata)
+    # Once over the records: Flower's views of one kind copy the whole dictionary each.
+    for name, record in message.content.items():
+        if isinstance(record, ArrayRecord):
+            parcel.arrays[name] = {key: data_of(array) for key, array in record.items()}
+        elif isinstance(record, MetricRecord):
+            parcel.metrics[name] = dict(record.items())
+        else:
+            parcel.configs[name] = dict(record.items())
+    return parcel
+
+
+def data_of(array: Array) -> ArrayData:
+    """The array's bytes, not copied."""
+    if isinstance(array, WireArray):
+        return array.received
+    return ArrayData(array.dtype, tuple(array.shape), array.data, array.stype)
 
 
 def from_parcel(parcel: Parcel) -> Message:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import hmac
-import logging
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -125,7 +124,6 @@ class Conductor:
         from flops_aggregator.adapters.strategies import make_strategy
         from flops_aggregator.adapters.stream_grid import StreamGrid
 
-        logging.getLogger("flwr").setLevel(logging.WARNING)
         # Some strategies collect garbage once a learner; without Flower's modules to walk through, that costs nothing.
         gc.freeze()
         sla = self._wish.spec.sla

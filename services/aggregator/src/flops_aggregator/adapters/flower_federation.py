@@ -9,10 +9,9 @@ import numpy.typing as npt
 import orjson
 from anyio import to_thread
 from flops_federation.errors import AnswerTimeoutError, StreamError
-from flops_federation.flower import WireArray
-from flops_federation.parcels import ArrayData
+from flops_federation.flower import WireArray, data_of
 from flops_protocol.errors import ErrorBody, FlopsError
-from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp.exception import AppExitException
 from flwr.serverapp.strategy import FedAvg
 from pydantic import ValidationError
@@ -72,10 +71,7 @@ class FlowerFederation:
         if arrays is None:
             name = _name(self._strategy)
             raise FlopsError("FLOPS-T014", f"{name} makes nothing of the answers of {len(answers)} learners")
-        return tuple(
-            ArrayData(array.dtype, tuple(array.shape), array.wire if isinstance(array, WireArray) else array.data)
-            for array in arrays.values()
-        )
+        return tuple(data_of(array) for array in arrays.values())
 
     def merge_evaluation(self, number: int, answers: Sequence[Answer]) -> dict[str, float]:
         """See `Federation.merge_evaluation`."""
@@ -121,16 +117,10 @@ def _with_numbers(answer: Answer) -> Message:
 def _answer(learner: str, reply: Message) -> Answer:
     if reply.has_error():
         return Answer(learner, _error(learner, reply.error.reason or ""))
-    content = reply.content
-    arrays: Mapping[str, Any] = next(iter(content.array_records.values()), {})
-    metrics: Mapping[str, Any] = next(iter(content.metric_records.values()), {})
-    return Answer(
-        learner,
-        None,
-        reply,
-        tuple(ArrayData(array.dtype, tuple(array.shape), array.wire) for array in arrays.values()),
-        dict(metrics),
-    )
+    records = list(reply.content.values())
+    arrays: ArrayRecord = next((record for record in records if isinstance(record, ArrayRecord)), ArrayRecord())
+    metrics: MetricRecord = next((record for record in records if isinstance(record, MetricRecord)), MetricRecord())
+    return Answer(learner, None, reply, tuple(data_of(array) for array in arrays.values()), dict(metrics.items()))
 
 
 def _error(learner: str, reason: str) -> ErrorBody:

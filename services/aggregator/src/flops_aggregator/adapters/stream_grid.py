@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,6 +48,7 @@ FailureReason = Callable[[str, StreamError], str]
 """Puts into words why a learner did not answer."""
 
 
+@functools.lru_cache(maxsize=4096)
 def node_id(learner: str) -> int:
     """The number that Flower knows a learner by: the same after every restart."""
     return int.from_bytes(hashlib.sha256(learner.encode()).digest()[:8], "big") >> 1
