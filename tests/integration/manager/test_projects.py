@@ -11,7 +11,10 @@ from typing import Any
 
 import anyio
 import pytest
-from flops_protocol.channels import CANCEL, LIST, PLAN, RETRY, SHOW, SUBMIT
+from flops_protocol.bus import Received
+from flops_protocol.channels import BUILDER_STATUS, CANCEL, DEAD_LETTER, LIST, PLAN, RETRY, SHOW, SUBMIT
+from flops_protocol.messages.actors import BuilderStatus
+from flops_protocol.messages.mesh import DeadLetter
 from flops_protocol.messages.project import EventName, ProjectEvent, ProjectStatus
 from flops_protocol.messages.requests import (
     CancelRequest,
@@ -371,6 +374,24 @@ async def test_what_is_not_there_cannot_be_shown(shared: Mesh) -> None:
         reply = await shared.ask(channel, message)
         assert reply.error is not None
         assert reply.error.code == "FLOPS-S003"
+
+
+async def test_a_poisoned_status_ends_in_the_dead_letters_and_the_manager_goes_on(shared: Mesh) -> None:
+    letters: list[DeadLetter] = []
+
+    async def take(received: Received[DeadLetter]) -> None:
+        letters.append(received.message)
+        shared.tell()
+
+    await shared.bus.subscribe(DEAD_LETTER, take, service="manager-manager-1")
+    status = {"project": "somebody-else", "instance": "builder", "state": "ready", "since": "2030-01-01T00:00:00Z"}
+    for project in ("a-project", "another"):
+        message = BuilderStatus.model_validate(status)
+        await shared.bus.publish(BUILDER_STATUS, message, project=project)
+    await shared.until(lambda: len(letters) == 2)
+    assert [letter.reason.code for letter in letters] == ["FLOPS-P007", "FLOPS-P007"]
+    assert "is about somebody-else" in letters[0].reason.detail
+    assert (await shared.ask(LIST, ListRequest())).projects is not None
 
 
 async def test_data_that_is_added_is_noticed(mesh: Mesh) -> None:

@@ -18,16 +18,17 @@ from flops_protocol.channels import SERVICE_STATUS
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.mesh import ServiceStatus
 from flops_protocol.messages.project import EventName
+from pydantic import ValidationError
 
 from flops_manager.adapters.git import GitResolver
 from flops_manager.adapters.mqtt import connect
 from flops_manager.adapters.oci_layout import OciLayoutLookup
 from flops_manager.adapters.process_engine import ProcessEngine
 from flops_manager.adapters.process_engine.engine import ProcessEngineOptions
-from flops_manager.announce import announcer
+from flops_manager.announce import announcer, spec
 from flops_manager.engine import Engine
 from flops_manager.execute import Executor
-from flops_manager.handlers import Handlers
+from flops_manager.handlers import Broken, Handlers
 from flops_manager.nodes import Nodes
 from flops_manager.outbox import Pump
 from flops_manager.plan import Planner
@@ -114,7 +115,8 @@ async def _run(settings: Settings, bus: Bus, store: Store, engine: Engine, stop:
     allowed = Allowed(settings.local_repositories, http=settings.allow_http)
     desk = Desk(store, allowed, settings.tracking_uri, reconciler.wake)
     planner = Planner(settings, store, nodes, resolver, images)
-    handlers = Handlers(bus, store, desk, planner, reconciler.wake, now)
+    broken = Broken()
+    handlers = Handlers(bus, store, desk, planner, reconciler.wake, now, broken)
 
     async def connected() -> None:
         pump.refresh()
@@ -122,12 +124,15 @@ async def _run(settings: Settings, bus: Bus, store: Store, engine: Engine, stop:
 
     bus.on_connect(connected)
     await _give_time_back(store, now)
+    if await store.moved("tracking", settings.tracking_uri):
+        await store.say_again(lambda state: spec(bus, state, settings.tracking_uri))
     async with create_task_group() as group:
         async with create_task_group() as work:
             handlers.register(work)
             await group.start(bus.run)
             await bus.publish(SERVICE_STATUS, service_status(settings, "up"), kind=KIND, instance=settings.instance)
             log.info("managing", broker=settings.broker, instance=settings.instance, projects=len(store.live))
+            work.start_soon(broken.watch)
             work.start_soon(engine.run)
             work.start_soon(nodes.run)
             work.start_soon(pump.run)
@@ -188,7 +193,12 @@ def main() -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING)
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        mistakes = [f"FLOPS_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        log.error("the settings have mistakes", mistakes=mistakes)  # noqa: TRY400 - it is all said
+        raise SystemExit(2) from None
     instance = {"kind": KIND, "instance": settings.instance}
     testament = Testament(SERVICE_STATUS, service_status(settings, "lost"), instance)
     identity = Identity(KIND, settings.instance)

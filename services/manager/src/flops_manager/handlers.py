@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -56,6 +57,37 @@ MAX_PLANS = 4
 """Plans at once: each asks a repository's host, and waits for it."""
 
 
+class Broken:
+    """The database failed. What was taken in then is not acknowledged: the next manager gets it again."""
+
+    def __init__(self) -> None:
+        """Nothing has failed yet."""
+        self._error: sqlite3.Error | None = None
+        self._failed = anyio.Event()
+
+    async def watch(self) -> None:
+        """Ends the manager when the database has failed.
+
+        :raises sqlite3.Error: why
+        """
+        await self._failed.wait()
+        assert self._error is not None  # noqa: S101
+        raise self._error
+
+    def guard(self, handler: Callable[[Received[M]], Awaitable[None]]) -> Callable[[Received[M]], Awaitable[None]]:
+        """The handler, which does not return once the database has failed."""
+
+        async def guarded(received: Received[M]) -> None:
+            try:
+                await handler(received)
+            except sqlite3.Error as error:
+                self._error = error
+                self._failed.set()
+                await anyio.sleep_forever()
+
+        return guarded
+
+
 class Handlers:
     """Every channel that the manager listens to."""
 
@@ -67,8 +99,10 @@ class Handlers:
         planner: Planner,
         wake: Callable[[str], None],
         clock: Callable[[], datetime],
+        broken: Broken,
     ) -> None:
         """`wake` is called with every project of which something was said."""
+        self._broken = broken
         self._bus = bus
         self._store = store
         self._desk = desk
@@ -81,21 +115,21 @@ class Handlers:
     def register(self, group: TaskGroup) -> None:
         """Before the bus runs. What takes long is done in `group`, so that nobody waits behind it."""
         self._group = group
-        bus = self._bus
-        bus.on(SUBMIT, self._submit)
-        bus.on(PLAN, self._plan)
-        bus.on(LIST, self._list)
-        bus.on(SHOW, self._show)
-        bus.on(CANCEL, self._cancel)
-        bus.on(RETRY, self._retry)
-        bus.on(REPLAY, self._replay)
-        bus.on(BUILDER_STATUS, self._builder_status)
-        bus.on(AGGREGATOR_STATUS, self._aggregator_status)
-        bus.on(LEARNER_STATUS, self._learner_status)
-        bus.on(ROUNDS, self._round)
-        bus.on(BUILDER_ERRORS, self._error)
-        bus.on(AGGREGATOR_ERRORS, self._error)
-        bus.on(LEARNER_ERRORS, self._error)
+        bus, guard = self._bus, self._broken.guard
+        bus.on(SUBMIT, guard(self._submit))
+        bus.on(PLAN, guard(self._plan))
+        bus.on(LIST, guard(self._list))
+        bus.on(SHOW, guard(self._show))
+        bus.on(CANCEL, guard(self._cancel))
+        bus.on(RETRY, guard(self._retry))
+        bus.on(REPLAY, guard(self._replay))
+        bus.on(BUILDER_STATUS, guard(self._builder_status))
+        bus.on(AGGREGATOR_STATUS, guard(self._aggregator_status))
+        bus.on(LEARNER_STATUS, guard(self._learner_status))
+        bus.on(ROUNDS, guard(self._round))
+        bus.on(BUILDER_ERRORS, guard(self._error))
+        bus.on(AGGREGATOR_ERRORS, guard(self._error))
+        bus.on(LEARNER_ERRORS, guard(self._error))
 
     async def _submit(self, received: Received[SubmitRequest]) -> None:
         await self._answer(received, "submit", lambda: self._desk.submit(received.message, Receipt.of(received)))

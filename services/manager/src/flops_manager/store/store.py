@@ -235,6 +235,21 @@ class Store:
         )
         return None if value is None else datetime.fromisoformat(value.decode())
 
+    async def moved(self, key: str, value: str | None) -> bool:
+        """Notes where something is; whether that is elsewhere than it was noted before."""
+        now = (value or "").encode()
+        return await self._database.write(lambda connection: rows.swap_meta(connection, key, now)) != now
+
+    async def say_again(self, compose: Callable[[ProjectState], Sequence[Outgoing]]) -> None:
+        """Adds messages about every project that lives to the outbox."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            for state in self._live.values():
+                rows.insert_outbox(connection, compose(state))
+
+        await self._database.write(write)
+        self._filled.set()
+
     async def keep_source(self, project: str, repository_url: str, inputs: bytes) -> None:
         """Keeps what a project looked its images up by."""
         await self._database.write(
