@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -15,7 +16,8 @@ import pytest
 from flops_builder.image import documents
 from flops_builder.image.bytecode import Compiler
 from flops_builder.image.files import Member, code_members, environment_members
-from flops_builder.image.layer import Layer, LayerCache, write_tar
+from flops_builder.image.layer import Layer, LayerCache, header, write_tar
+from flops_builder.image.records import source_hashes
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import Role
 from hypothesis import given
@@ -162,3 +164,42 @@ def test_documents_are_what_the_specification_says():
     index = json.loads(documents.index({"linux/arm64": manifest, "linux/amd64": manifest}, {}).content)
     assert [each["platform"]["architecture"] for each in index["manifests"]] == ["amd64", "arm64"]
     assert manifest.digest == f"sha256:{hashlib.sha256(manifest.content).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "mode", "size"),
+    [
+        ("a", tarfile.REGTYPE, 0o644, 0),
+        ("a" * 100, tarfile.REGTYPE, 0o755, 12345),
+        ("opt/flops", tarfile.DIRTYPE, 0o755, 0),
+    ],
+)
+def test_a_header_is_the_one_that_tarfile_writes(name, kind, mode, size):
+    info = tarfile.TarInfo(name)
+    info.type, info.mode, info.size = kind, mode, size
+    expected = tarfile.TarInfo.frombuf(info.tobuf(tarfile.USTAR_FORMAT), "utf-8", "strict")
+    found = tarfile.TarInfo.frombuf(header(name, kind, mode, size), "utf-8", "strict")
+    # The checksum was verified when it was read; it differs, because for files the device's number may be left empty.
+    assert {**found.get_info(), "chksum": 0} == {**expected.get_info(), "chksum": 0}
+
+
+def test_what_a_package_says_of_its_files_is_believed_only_when_it_is_true(tmp_path):
+    lie = "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(b"good").digest()).decode().rstrip("=")
+    (tmp_path / "a-1.dist-info").mkdir()
+    (tmp_path / "a-1.dist-info" / "RECORD").write_text(f"a.py,{lie},4\nb.py,,\n")
+    (tmp_path / "a.py").write_text("evil = 1\n")
+    (tmp_path / "b.py").write_text("plain = 1\n")
+    hashes = source_hashes(tmp_path)
+    assert hashes["a.py"] == hashlib.sha256(b"good").hexdigest()
+    assert hashes["b.py"] == hashlib.sha256(b"plain = 1\n").hexdigest()
+
+
+async def test_byte_code_of_a_file_that_is_not_what_was_said_is_not_kept(tmp_path):
+    folder = tmp_path / "environment"
+    (folder / "a-1.dist-info").mkdir(parents=True)
+    lie = "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(b"good").digest()).decode().rstrip("=")
+    (folder / "a-1.dist-info" / "RECORD").write_text(f"a.py,{lie},4\n")
+    (folder / "a.py").write_text("evil = 1\n")
+    compiler = Compiler(sys.executable, "3.11", tmp_path / "cache", anyio.CapacityLimiter(2))
+    assert await compiler.compile(folder, "mlenv") == {}
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
