@@ -42,7 +42,7 @@ async def test_other_columns_than_the_code_expects_are_listed(open_fixture, tmp_
         with pytest.raises(WorkerError, match=r"KeyError: .*image") as caught:
             await worker.load_data(120)
     error = caught.value
-    assert (error.kind, error.file, error.line) == (WorkerFault.DATA_REFUSED, "model_manager.py", 21)
+    assert (error.kind, error.file, error.line) == (WorkerFault.DATA_REFUSED, "model_manager.py", 19)
     assert error.detail.endswith("the 1 rows given have the columns text (string), stars (int64)")
 
 

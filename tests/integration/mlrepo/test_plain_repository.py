@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from flops_mlrepo.host import DataSource
 
 
@@ -36,3 +37,11 @@ async def test_averages_come_back_in_the_dtype_of_the_code(open_fixture):
         weights, steps = await worker.get_parameters(30)
     assert (weights.dtype, steps.dtype) == (np.float64, np.int64)
     assert steps == 3
+
+
+@pytest.mark.parametrize("case", ["older_template", "older_names"])
+async def test_the_older_name_of_set_model_data_is_taken(open_fixture, case):
+    async with open_fixture(case) as worker:
+        await worker.smoke(30)
+        assert await worker.load_data(30) is None
+        assert (await worker.evaluate(30)).samples == 8

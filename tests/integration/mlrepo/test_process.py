@@ -36,7 +36,7 @@ async def test_nothing_of_the_mesh_is_in_the_environment(open_fixture, output, m
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"),
         *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
         *("HF_HUB_DISABLE_TELEMETRY", "HF_DATASETS_DISABLE_PROGRESS_BARS", "MLFLOW_DISABLE_TELEMETRY"),
-        *("GIT_PYTHON_REFRESH", "LC_CTYPE", "ML_WORKER"),
+        *("MLFLOW_TRACKING_URI", "GIT_PYTHON_REFRESH", "LC_CTYPE", "ML_WORKER"),
     }
     assert set(seen["environ"]) <= allowed
     assert "/somewhere/else" not in seen["path"]

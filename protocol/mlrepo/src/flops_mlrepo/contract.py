@@ -15,6 +15,8 @@ MODEL_METHODS = (
     "evaluate_model",
 )
 """Every method that `ModelManager` must have; none of them takes arguments but `set_model_parameters`."""
+OLDER_NAMES = {"set_model_data": "prepare_data"}
+"""What a method was called in FLOps before; a class that has only this one is taken as well."""
 
 
 class Operation(str, Enum):

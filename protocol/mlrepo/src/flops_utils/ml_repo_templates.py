@@ -21,6 +21,13 @@ class DataManagerTemplate(ABC):
 class ModelManagerTemplate(ABC):
     """The model with its training. Constructed without data: the aggregator has none."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Takes `prepare_data`, as it was called before, for `set_model_data`."""
+        super().__init_subclass__(**kwargs)
+        if "prepare_data" in cls.__dict__ and "set_model_data" not in cls.__dict__:
+            # Before abc looks for what is still abstract.
+            setattr(cls, "set_model_data", cls.__dict__["prepare_data"])  # noqa: B010
+
     @abstractmethod
     def set_model_data(self) -> None:
         """Takes the data from the DataManager. Called once, in learners only, after construction."""

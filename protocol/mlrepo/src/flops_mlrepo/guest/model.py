@@ -9,7 +9,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from flops_mlrepo import data
-from flops_mlrepo.contract import MODEL_CLASS, MODEL_METHODS, MODEL_MODULE, WorkerFault
+from flops_mlrepo.contract import MODEL_CLASS, MODEL_METHODS, MODEL_MODULE, OLDER_NAMES, WorkerFault
 from flops_mlrepo.guest import checks
 from flops_mlrepo.guest.faults import FaultError, fault_from, relative
 
@@ -43,7 +43,7 @@ class Model:
         kind = getattr(module, MODEL_CLASS, None)
         if not inspect.isclass(kind):
             raise FaultError(WorkerFault.MISSING, f"there is no class {MODEL_CLASS}", self._file_of(module), None)
-        absent = [name for name in MODEL_METHODS if not callable(getattr(kind, name, None))]
+        absent = [name for name in MODEL_METHODS if _method_of(kind, name) is None]
         absent += sorted(getattr(kind, "__abstractmethods__", frozenset()) - set(absent))
         if absent:
             file, line = self._file_of(module), _line_of(kind)
@@ -112,7 +112,7 @@ class Model:
     def _call(self, method: str, *arguments: Any, kind: WorkerFault = WorkerFault.EXCEPTION) -> Any:
         manager = self.manager
         try:
-            return getattr(manager, method)(*arguments)
+            return getattr(manager, _method_of(type(manager), method) or method)(*arguments)
         except BaseException as error:
             raise fault_from(error, self._code, kind) from None
 
@@ -132,6 +132,11 @@ class Model:
 
     def _file_of(self, module: Any) -> str | None:
         return relative(getattr(module, "__file__", None) or "", self._code)
+
+
+def _method_of(kind: type, name: str) -> str | None:
+    """The method's name in this class, which may be an older one; None when it has none."""
+    return next((each for each in (name, OLDER_NAMES.get(name, name)) if callable(getattr(kind, each, None))), None)
 
 
 def _line_of(kind: type) -> int | None:

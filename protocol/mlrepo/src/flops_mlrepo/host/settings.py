@@ -87,6 +87,8 @@ class WorkerSettings:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            # What code logs to MLflow by itself goes nowhere: the mesh tracks, and the code's folder may be read-only.
+            "MLFLOW_TRACKING_URI": (temporary / "mlruns").as_uri(),
             "GIT_PYTHON_REFRESH": "quiet",
         }
 
