@@ -167,3 +167,10 @@ def test_two_layers_with_the_same_folder_are_refused(tmp_path: Path) -> None:
         (tmp_path / name / "code").mkdir(parents=True)
     with pytest.raises(BadLayerError, match="two layers"):
         compose([tmp_path / "a", tmp_path / "b"], f"sha256:{'1' * 64}", tmp_path / "images", tmp_path / "new")
+
+
+def test_a_layer_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    content = archive(("opt/flops/a", "file", "x" * 5000))
+    with pytest.raises(BadLayerError):
+        extract(tmp_path, content[:3000])
+    assert list((tmp_path / "layers").iterdir()) == []
