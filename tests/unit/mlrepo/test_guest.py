@@ -13,7 +13,7 @@ from flops_protocol.errors import CATALOGUE
 
 FILES = dict(guest_files())
 # Only where the code asks for data or saves a model, and never at import.
-LAZY = {"pyarrow", "datasets", "PIL", "mlflow", "torch"}
+LAZY = {"pyarrow", "datasets", "PIL", "torch"}
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".py")])

@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import flops_mlrepo
 from flops_mlrepo.contract import WorkerFault
 from flops_mlrepo.guest.faults import FaultError
 from flops_mlrepo.guest.model import Model
-from flops_mlrepo.guest.signature import find_signature
+from flops_mlrepo.guest.signature import Signature, find_signature
 
 # MLflow's module of each flavor, the name of the model in its save_model(), and the ways to write it, best first.
 _FLAVORS: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
@@ -50,7 +52,8 @@ def save_model(model: Model, mlenv: str, code: str, folder: str, flavor: str, tr
     module_name, argument, ways = _FLAVORS[flavor]
     try:
         module = importlib.import_module(module_name)
-        signature, source = find_signature(model.manager, subject, flavor)
+        found = find_signature(model.manager, subject, flavor)
+        signature = _as_mlflow(found)
     except Exception as error:
         raise _fault(flavor, error) from None
     requirements = _requirements([mlenv, tracking])
@@ -65,7 +68,7 @@ def save_model(model: Model, mlenv: str, code: str, folder: str, flavor: str, tr
     way = _save(module.save_model, arguments, ways, flavor)
     return {
         "signature": None if signature is None else signature.to_dict(),
-        "signature_from": source,
+        "signature_from": found.source,
         "serialization": way.get("serialization_format", "keras"),
         "requirements": requirements,
     }
@@ -92,6 +95,19 @@ def _known(save: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     """Those arguments that this flavor knows, in this version of MLflow."""
     names = inspect.signature(save).parameters
     return {name: value for name, value in arguments.items() if name in names}
+
+
+def _as_mlflow(found: Signature) -> Any:
+    """MLflow's object, or None. Not by MLflow's own inference, which turns whatever it stumbles over into "any"."""
+    if found.own is not None or found.inputs is None:
+        return found.own
+    # By name: MLflow is nothing that this package depends on, it is there when a model is saved.
+    schema = importlib.import_module("mlflow.types.schema")
+    schemas = [
+        None if kind is None else schema.Schema([schema.TensorSpec(np.dtype(kind[0]), kind[1])])
+        for kind in (found.inputs, found.outputs)
+    ]
+    return importlib.import_module("mlflow.models").ModelSignature(inputs=schemas[0], outputs=schemas[1])
 
 
 def _fault(flavor: str, error: Exception) -> FaultError:

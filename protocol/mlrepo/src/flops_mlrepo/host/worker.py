@@ -168,7 +168,7 @@ class MlWorker:
             self._end = await self._process.end_error(doing)
             raise self._end from None
         except frames.FrameError as error:
-            detail = f"in {doing} the code wrote to the worker's own channel: {error}"
+            detail = f"in {doing} something else than an answer came from the worker: {error}"
             self._end = WorkerError(WorkerFault.PROTOCOL, detail)
             raise self._end from None
         finally:
