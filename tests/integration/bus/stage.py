@@ -104,7 +104,7 @@ class Stage(ABC):
         """The broker dies, and comes back without anything it knew."""
 
     @abstractmethod
-    async def raw(self, topic: str, payload: bytes) -> None:
+    async def raw(self, topic: str, *payloads: bytes) -> None:
         """Publishes bytes that no bus would write."""
 
 
@@ -152,8 +152,9 @@ class MemoryStage(Stage):
         await anyio.sleep(0.02)
         self.broker.start()
 
-    async def raw(self, topic: str, payload: bytes) -> None:
-        self.broker.publish("raw", Outgoing(topic, payload))
+    async def raw(self, topic: str, *payloads: bytes) -> None:
+        for payload in payloads:
+            self.broker.publish("raw", Outgoing(topic, payload))
 
 
 class MqttStage(Stage):
@@ -188,9 +189,10 @@ class MqttStage(Stage):
         await self.broker.kill()
         await self.broker.start()
 
-    async def raw(self, topic: str, payload: bytes) -> None:
+    async def raw(self, topic: str, *payloads: bytes) -> None:
         async with aiomqtt.Client("127.0.0.1", self.broker.port, protocol=aiomqtt.ProtocolVersion.V5) as client:
-            await client.publish(topic, payload, qos=1)
+            for payload in payloads:
+                await client.publish(topic, payload, qos=1)
 
 
 @asynccontextmanager

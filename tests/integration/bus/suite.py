@@ -273,10 +273,11 @@ class BusSuite:
             b'"\xc3\xa4' + "ä".encode() * MAX_BYTES: "FLOPS-P001",
         }
         bad = list(kinds)
-        for number in range(100):
-            await stage.raw(topic, bad[number % len(bad)])
-            for position in range(1, 10):
-                await writer.publish(TIMELINE, entry(number * 9 + position), project="p")
+        for number in range(10):
+            await stage.raw(topic, *(bad[index % len(bad)] for index in range(number * 10, number * 10 + 10)))
+            async with anyio.create_task_group() as group:
+                for position in range(number * 90 + 1, number * 90 + 91):
+                    group.start_soon(lambda count: writer.publish(TIMELINE, entry(count), project="p"), position)
         await handled.has(900)
         await letters.has(100)
         assert handled.texts == [str(number) for number in range(1, 901)]

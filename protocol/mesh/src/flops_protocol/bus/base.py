@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import random
@@ -33,6 +34,10 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 
+HOLD_UP_SECONDS = 0.25
+"""How long a full window and an unanswered message may last together until it counts as a hold-up."""
+OWN_STATE_SECONDS = 0.2
+"""How long a reconnect waits for the broker to send our own retained state."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between two attempts to connect: drawn between half and the whole of it, and the next is twice as long."""
 
@@ -61,7 +66,9 @@ class ConnectedBus(ABC):
         self._inquiries = Inquiries(self._name)
         self._connection: Connection | None = None
         self._own_state = None if testament is None else testament.channel.topic(**testament.parameters)
+        self._own_state_seen = anyio.Event()
         self._superseded = anyio.Event()
+        self._greeted = False
         self._running = False
 
     @property
@@ -175,24 +182,47 @@ class ConnectedBus(ABC):
     def arrived(self, connection: Connection, packet: Packet) -> None:
         """The transport's word: a message is here."""
         if packet.topic == self._own_state:
-            self._look_for_a_successor(packet)
+            self._see_own_state(packet)
         if self._inquiries.answered(packet):
             if packet.qos:
                 connection.acknowledge(packet)
             return
         self._dispatcher.put(connection, packet)
+        if self._dispatcher.unacknowledged == connection.backlog:
+            asyncio.get_running_loop().call_later(HOLD_UP_SECONDS, self._end_hold_up, connection)
 
     def settled(self, connection: Connection, token: int, refusal: str | None) -> None:
         """The transport's word: the broker took or refused a message."""
         self._outbox.settled(connection, token, refusal)
 
-    def _look_for_a_successor(self, packet: Packet) -> None:
-        """Brokers close the older of two connections of one name without a word (Mosquitto 2.0, rumqttd), so that both
-        would come back for ever, each in the other's place. The newer one's state, with its epoch, tells the older."""
+    def _end_hold_up(self, connection: Connection) -> None:
+        """rumqttd sends nothing to a client that has 100 of its messages unacknowledged, not even the PUBACK that the
+        client's handler waits for before it acknowledges: both would wait for ever."""
+        backlog = connection.backlog
+        if backlog is None or connection is not self._connection or not self._outbox.unanswered:
+            return
+        if self._dispatcher.unacknowledged >= backlog:
+            log.warning("%s acknowledges early: the broker holds back its answers", self._name)
+            self._dispatcher.hold_at_most(backlog // 2)
+
+    async def _look_at_own_state(self, connection: Connection, topic: str) -> None:
+        """Looks whether a newer process of our name has spoken, before our own state is said over its.
+
+        Brokers close the older of two connections of one name without a word (Mosquitto 2.0, rumqttd), so that both
+        would come back for ever, each in the other's place. The newer one's state, with its epoch, tells the older.
+        """
+        self._own_state_seen = anyio.Event()
+        await self._subscribe(connection, [Wish(topic, 0)])
+        with anyio.move_on_after(OWN_STATE_SECONDS):  # A broker that was wiped has nothing to show.
+            await self._own_state_seen.wait()
+        # rumqttd shows retained state to new subscriptions only; the next look must be one.
+        connection.unsubscribe(topic)
+
+    def _see_own_state(self, packet: Packet) -> None:
         with contextlib.suppress(FlopsError):
-            epoch = decode(packet.payload, Message).epoch
-            if epoch > self._identity.epoch:
+            if decode(packet.payload, Message).epoch > self._identity.epoch:
                 self._superseded.set()
+        self._own_state_seen.set()
 
     def _compose(
         self, channel: Channel[Any], message: Message, topic: str, cause: Envelope[Any] | None, *, count: bool = True
@@ -288,13 +318,12 @@ class ConnectedBus(ABC):
 
     async def _greet(self, connection: Connection) -> None:
         """Subscriptions first, then what waits to be sent, then our own state again, then whoever wants to know."""
-        if connection.resumed:
-            self._dispatcher.resumed(connection)
+        self._dispatcher.reconnected(connection)
         self._connection = connection
-        if self._own_state is not None:
-            # First and alone, so that a successor's state is seen before ours is said over it.
-            await self._subscribe(connection, [Wish(self._own_state, 0)])
+        if self._own_state is not None and self._greeted:
+            await self._look_at_own_state(connection, self._own_state)
         await self._subscribe(connection, [*self._dispatcher.wishes, *self._inquiries.wishes])
+        self._greeted = True
         self._outbox.open(connection)
         async with anyio.create_task_group() as group:
             for channel, message, parameters in list(self._state.values()):

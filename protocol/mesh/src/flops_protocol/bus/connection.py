@@ -65,6 +65,12 @@ class Connection(Protocol):
         ...
 
     @property
+    def backlog(self) -> int | None:
+        """For a broker that holds back its answers (to `publish`) while we have so many of its messages unacknowledged:
+        how many these are. None for a broker that does not."""
+        ...
+
+    @property
     def resumed(self) -> bool:
         """Whether the broker still had our session: what we did not acknowledge comes again."""
         ...
@@ -82,6 +88,10 @@ class Connection(Protocol):
 
         :raises ConnectionFailed: when the connection is lost, or the broker does not answer in time
         """
+        ...
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Ends a subscription, before anything that is asked for later."""
         ...
 
     async def lost(self) -> str:

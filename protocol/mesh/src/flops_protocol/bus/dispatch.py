@@ -29,6 +29,18 @@ MAX_DEAD_PAYLOAD = 32 * 1024
 _MAX_ROUTES = 4096
 
 
+@dataclass(slots=True)
+class _Item:
+    connection: Connection
+    packet: Packet
+    acknowledged: bool = False
+
+    def acknowledge(self) -> None:
+        if not self.acknowledged:
+            self.acknowledged = True
+            self.connection.acknowledge(self.packet)
+
+
 @dataclass(frozen=True)
 class _Subscription:
     channel: Channel[Any]
@@ -52,7 +64,9 @@ class Dispatcher:
         self._bury = bury
         self._subscriptions: list[_Subscription] = []
         self._routes: dict[tuple[str, tuple[int, ...]], list[tuple[_Subscription, dict[str, str]]]] = {}
-        self._queue: deque[tuple[Connection, Packet]] = deque()
+        self._queue: deque[_Item] = deque()
+        self._unacknowledged: deque[_Item] = deque()
+        self._limit: int | None = None
         self._wake = anyio.Event()
 
     @property
@@ -69,21 +83,46 @@ class Dispatcher:
 
     def put(self, connection: Connection, packet: Packet) -> None:
         """Queues what arrived."""
-        self._queue.append((connection, packet))
+        item = _Item(connection, packet)
+        self._queue.append(item)
+        if packet.qos:
+            self._unacknowledged.append(item)
+            if self._limit is not None:
+                self._acknowledge_down_to(self._limit)
         self._wake.set()
 
-    def resumed(self, connection: Connection) -> None:
-        """Forgets what waits from earlier connections: the broker has not had our word for it, and sends it again."""
-        self._queue = deque(item for item in self._queue if item[0] is connection or item[1].qos == 0)
+    @property
+    def unacknowledged(self) -> int:
+        """How many messages the broker waits for our word about."""
+        return len(self._unacknowledged)
+
+    def hold_at_most(self, count: int) -> None:
+        """From now on, has no more than `count` messages unacknowledged: what is beyond is acknowledged before it is
+        handled, oldest first (MQTT 5, section 4.6), and is lost if this process is killed before it comes to it."""
+        self._limit = count
+        self._acknowledge_down_to(count)
+
+    def reconnected(self, connection: Connection) -> None:
+        """Forgets what waits from earlier connections, if the broker resumes the session: it has not had our word for
+        that, and sends it again."""
+        self._unacknowledged = deque(item for item in self._unacknowledged if item.connection is connection)
+        if connection.resumed:
+            self._queue = deque(item for item in self._queue if item.connection is connection or item.packet.qos == 0)
+
+    def _acknowledge_down_to(self, count: int) -> None:
+        while len(self._unacknowledged) > count:
+            self._unacknowledged.popleft().acknowledge()
 
     async def run(self) -> None:
         """Takes one message after the other, until it is cancelled."""
         while True:
             while self._queue:
-                connection, packet = self._queue.popleft()
-                await self._handle(packet)
-                if packet.qos:
-                    connection.acknowledge(packet)
+                item = self._queue.popleft()
+                await self._handle(item.packet)
+                if item.packet.qos:
+                    item.acknowledge()
+                    if self._unacknowledged and self._unacknowledged[0] is item:
+                        self._unacknowledged.popleft()
             self._wake = anyio.Event()
             await self._wake.wait()
 

@@ -123,6 +123,12 @@ class MemoryBroker:
         self._deliver(session)
         return None
 
+    def unsubscribe(self, connection: MemoryConnection, topic_filter: str) -> None:
+        """Ends a subscription."""
+        session = self._sessions.get(connection.client)
+        if session is not None and session.connection is connection:
+            session.wishes.pop(topic_filter, None)
+
     def publish(self, client: str, outgoing: Outgoing) -> str | None:
         """Passes a message on; or says why not."""
         if self.refuse_publish(client, outgoing.topic):
@@ -212,6 +218,7 @@ class MemoryConnection:
         self.will_delay = will_delay
         self.resumed = False
         self.window = WINDOW
+        self.backlog: int | None = None
         self._broker = broker
         self._sink = sink
         self._tokens = 0
@@ -252,6 +259,10 @@ class MemoryConnection:
         if self._lost.done():
             raise ConnectionFailed(self._lost.result())
         return [self._broker.subscribe(self, wish) for wish in wishes]
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """See `Connection.unsubscribe`."""
+        self._broker.unsubscribe(self, topic_filter)
 
     async def lost(self) -> str:
         """See `Connection.lost`."""

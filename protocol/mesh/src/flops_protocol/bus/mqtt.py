@@ -77,6 +77,7 @@ class MqttBus(ConnectedBus):
             self,
             self._host,
             self._port,
+            receive_maximum=self._window,
             username=user,
             password=password,
             identifier=self.identity.client_id,

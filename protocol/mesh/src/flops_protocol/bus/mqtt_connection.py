@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +33,12 @@ ATTEMPT_SECONDS = 5.0
 GOODBYE_SECONDS = 1.0
 _REFUSED_LOGIN = {0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C}
 _TAKEN_OVER = 0x8E
+_RUMQTTD_WINDOW = 100
 _CHUNK = 65_536
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+"""Linux waits 40 ms to acknowledge a segment alone, and a broker that does not set TCP_NODELAY (rumqttd; Mosquitto by
+default) waits for that before it sends the next: every answer to a request would take 40 ms. The kernel takes the
+option back after a while, so that it is set at every read."""
 _BURST = 200
 """Packets that are read in a row before others get their turn in the event loop."""
 
@@ -40,13 +46,15 @@ _BURST = 200
 class MqttConnection(aiomqtt.Client):
     """One connection. Messages and acknowledgements go straight to the bus, without a queue and a task each."""
 
-    def __init__(self, sink: Sink, host: str, port: int, **options: Any) -> None:
+    def __init__(self, sink: Sink, host: str, port: int, *, receive_maximum: int, **options: Any) -> None:
         super().__init__(host, port, **options)
+        self._receive_maximum = receive_maximum
         self._sink = sink
         self._reason: ReasonCode | None = None
         self._unread = memoryview(b"")
         self.resumed = False
         self.window = 65_535
+        self.backlog: int | None = None
         self._client.manual_ack_set(True)
         # paho asks the socket for one byte, then for another, then for the rest: four system calls a packet.
         self._client._sock_recv = self._receive  # type: ignore[assignment,method-assign]  # noqa: SLF001
@@ -128,6 +136,10 @@ class MqttConnection(aiomqtt.Client):
             raise failure
         return refusals
 
+    def unsubscribe(self, topic_filter: str) -> None:  # type: ignore[override]
+        """See `Connection.unsubscribe`. Does not wait: rumqttd does not always answer."""
+        self._client.unsubscribe(topic_filter)
+
     async def lost(self) -> str:
         """See `Connection.lost`."""
         try:
@@ -152,6 +164,8 @@ class MqttConnection(aiomqtt.Client):
     ) -> None:
         self.resumed = flags.session_present
         self.window = getattr(properties, "ReceiveMaximum", 65_535)
+        # Mosquitto names its window; rumqttd, the one broker known to hold its answers back, does not.
+        self.backlog = None if hasattr(properties, "ReceiveMaximum") else min(self._receive_maximum, _RUMQTTD_WINDOW)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(
@@ -183,6 +197,9 @@ class MqttConnection(aiomqtt.Client):
                 subscriptions=tuple(getattr(properties, "SubscriptionIdentifier", ())),
             ),
         )
+
+    def _on_unsubscribe(self, *_: Any) -> None:
+        """Nobody waits for it."""
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ARG002
         # Called in the thread that connects.
@@ -235,6 +252,8 @@ class MqttConnection(aiomqtt.Client):
                 raise ConnectionError("the connection is closed")
             try:
                 self._unread = memoryview(sock.recv(_CHUNK))
+                if _QUICKACK is not None and isinstance(sock, socket.socket):
+                    sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
                 raise BlockingIOError from error
         taken, self._unread = self._unread[:count], self._unread[count:]

@@ -47,6 +47,11 @@ class Outbox:
             self._timer = loop.call_at(pending.deadline, self._expire)
         await pending.done
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the broker has not said a word yet about something that it has."""
+        return bool(self._flying)
+
     def open(self, connection: Connection) -> None:
         """Sends over this connection from now on, beginning with what the last one left undone, in its order."""
         self._connection = connection
