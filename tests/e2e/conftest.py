@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.harness import Up
+from tests.e2e.harness import Up, share
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +23,22 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mesh(tmp_path_factory: pytest.TempPathFactory, numbers: Path) -> Iterator[Up]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What the meshes of the tests build and unpack, for all of them."""
+    path = tmp_path_factory.mktemp("shared")
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory, numbers: Path, shared: Path) -> Iterator[Up]:
     """A mesh with data under the tag `numbers`. Nothing of it may be left when it ends."""
     up = Up(tmp_path_factory.mktemp("mesh"), environment={"FLOPS_ALLOW_HTTP": "true"})
+    share(up.state, shared)
     added = up.flops("data", "add", "--tag", "numbers", str(numbers))
     assert added.code == 0, added.err
     up.start()
     yield up
     assert up.end() == 0
     assert up.left() == []
+    shutil.rmtree(up.state)

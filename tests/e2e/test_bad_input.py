@@ -47,7 +47,10 @@ CASES = [
     # its dependencies
     Case("no dependency file", "FLOPS-B020", files={"requirements__txt": None}),
     Case(
-        "unreadable dependency file", "FLOPS-B021", files={"requirements__txt": "numpy=>1.24\n"}, file="requirements.txt"
+        "unreadable dependency file",
+        "FLOPS-B021",
+        file="requirements.txt",
+        files={"requirements__txt": "numpy=>1.24\n"},
     ),
     Case(
         "unresolvable",

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from flops_cli.mesh import processes
 
-from tests.e2e.harness import flops
+from tests.e2e.harness import flops, share
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 
 @pytest.mark.parametrize("example", ["digits-sklearn", "digits-numpy"])
-def test_demo_ends_with_right_predictions_and_leaves_nothing(example: str, tmp_path: Path) -> None:
+def test_demo_ends_with_right_predictions_and_leaves_nothing(example: str, tmp_path: Path, shared: Path) -> None:
+    share(tmp_path / "state", shared)
     done = flops("demo", "--example", example, "--state", str(tmp_path / "state"), "--json", timeout=180)
     assert done.code == 0, f"{done.out}\n{done.err}"
     report = done.document
@@ -23,7 +24,8 @@ def test_demo_ends_with_right_predictions_and_leaves_nothing(example: str, tmp_p
     assert processes.of_mesh(tmp_path / "state") == []
 
 
-def test_demo_for_people(tmp_path: Path) -> None:
+def test_demo_for_people(tmp_path: Path, shared: Path) -> None:
+    share(tmp_path / "state", shared)
     done = flops("demo", "--state", str(tmp_path / "state"), timeout=180)
     assert done.code == 0, f"{done.out}\n{done.err}"
     for part in ("FLOps, median", "accuracy", "MLflow run", "predicted", "What next"):

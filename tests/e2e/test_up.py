@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from flops_cli.mesh.services import mosquitto
 
-from tests.e2e.harness import FIXTURES, NUMPY, Up, eventually, repository, sla
+from tests.e2e.harness import FIXTURES, NUMPY, Up, eventually, repository, share, sla
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 PLAIN = (FIXTURES / "plain" / "model_manager.py").read_text()
@@ -25,13 +26,14 @@ ROUNDS = 12
 
 
 @pytest.fixture
-def make_up(tmp_path: Path, numbers: Path) -> Iterator[Callable[..., Up]]:
+def make_up(tmp_path: Path, numbers: Path, shared: Path) -> Iterator[Callable[..., Up]]:
     """Starts meshes on one state folder; whatever still runs at the end is killed and counts as a failure."""
     made: list[Up] = []
 
     def make(*options: str) -> Up:
         up = Up(tmp_path / "state", list(options))
         if not made:
+            share(up.state, shared)
             assert up.flops("data", "add", "--tag", "numbers", str(numbers)).code == 0
         made.append(up)
         return up.start()
@@ -45,6 +47,7 @@ def make_up(tmp_path: Path, numbers: Path) -> Iterator[Callable[..., Up]]:
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert left == []
+    shutil.rmtree(made[0].state)
 
 
 def start_training(up: Up, tmp_path: Path) -> str:

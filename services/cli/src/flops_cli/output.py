@@ -47,7 +47,7 @@ def _console(*, stderr: bool) -> Console:
 
 def encoded(content: Any) -> bytes:
     """Content as JSON, models included; what is None is left out."""
-    return orjson.dumps(content, default=_plain)
+    return orjson.dumps(content, default=_plain, option=orjson.OPT_NON_STR_KEYS)
 
 
 def error_text(error: ErrorBody, mistakes: Iterable[SlaMistake] = ()) -> Text:
