@@ -14,7 +14,6 @@ from flops_manager.project.log import Details, Draft, Entry
 from flops_manager.project.state import ProjectState, append, fold
 from flops_manager.project.there import Fact, Report, There
 from flops_protocol.errors import FlopsError
-from flops_protocol.messages.actors import RoundReport
 from flops_protocol.messages.project import EventName, ProjectStage, Role
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,13 +22,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.unit.manager.samples import (
     COMMIT,
     DIGEST,
-    METRICS,
     POLICY,
     PROJECT,
     START,
     TRAINING,
     images,
     node,
+    round_report,
     status,
     submitted,
 )
@@ -148,6 +147,20 @@ class Life(RuleBasedStateMachine):
         self.reports[instance] = Report(status(self.project, instance, value, command, **more), epoch, self.now)
         self.reconcile()
 
+    @precondition(lambda self: self.project.actors)
+    @rule(finished=st.booleans())
+    def actors_do_as_they_are_told(self, finished: bool) -> None:
+        for instance, actor in self.project.actors.items():
+            value, more = "training", {}
+            if actor.role is Role.BUILDER:
+                value, more = ("succeeded", {"images": images()}) if finished else ("building", {})
+            elif actor.role is Role.AGGREGATOR and finished and self.project.stage is ProjectStage.TRAINING:
+                value, more = "done", {"training": TRAINING}
+            self.epoch += 1
+            said = status(self.project, instance, value, **more)
+            self.reports[instance] = Report(said, self.epoch, self.now)
+        self.reconcile()
+
     @precondition(lambda self: self.engine)
     @rule(data=st.data(), code=st.sampled_from([0, 1, 137, None]))
     def a_process_ends(self, data: st.DataObject, code: int | None) -> None:
@@ -165,11 +178,7 @@ class Life(RuleBasedStateMachine):
     @rule(number=st.integers(1, 5), instance=st.sampled_from(["aggregator", "aggregator-a2", "stranger"]))
     def a_round_is_told(self, number: int, instance: str) -> None:
         self.numbers += 1
-        message = RoundReport(
-            project=PROJECT, round=number, rounds=5, metrics=METRICS, trained=[], evaluated=[], samples=1, best=False,
-            seconds=1,
-        )  # fmt: skip
-        self.facts.append(Fact(self.numbers, instance, message))
+        self.facts.append(Fact(self.numbers, instance, round_report(number)))
         self.reconcile()
 
     @rule(seconds=st.sampled_from([0.1, 1, 20, 61, 400]))
@@ -183,8 +192,10 @@ class Life(RuleBasedStateMachine):
         self.reconcile()
 
     @precondition(lambda self: not self.project.stage.ended and self.project.outcome is None)
-    @rule()
-    def somebody_cancels(self) -> None:
+    @rule(really=st.sampled_from([False] * 7 + [True]))
+    def somebody_cancels(self, really: bool) -> None:
+        if not really:
+            return
         self.write(Draft(EventName.CANCEL_REQUESTED, "cancel", details=Details(outcome=ProjectStage.CANCELLED)))
         self.reconcile()
 
