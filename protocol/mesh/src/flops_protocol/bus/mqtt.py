@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -88,13 +87,9 @@ class MqttBus(ConnectedBus):
             properties=properties,
             timeout=ATTEMPT_SECONDS,
             tls_context=self._tls,
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
         try:
-            # Connecting runs in a thread that cannot be cancelled; left alone, it would open a connection that nobody
-            # knows of.
-            with anyio.CancelScope(shield=True):
-                await connection.open(self._url)
+            await connection.open(self._url)
             yield connection
         finally:
             with anyio.CancelScope(shield=True):

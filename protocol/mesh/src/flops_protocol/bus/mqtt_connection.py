@@ -71,12 +71,21 @@ class MqttConnection(aiomqtt.Client):
         :raises FlopsError: FLOPS-P011 when the broker does not let us in
         """
         try:
-            await self.__aenter__()
+            # It runs in a thread that cannot be cancelled: left alone, it would open a connection nobody knows of.
+            with anyio.CancelScope(shield=True):
+                await self._loop.run_in_executor(None, self._client_connect)
+            sock = self._client.socket()
+            if isinstance(sock, socket.socket):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with anyio.fail_after(ATTEMPT_SECONDS):
+                await self._connected
         except MqttConnectError as error:
             if isinstance(error.rc, ReasonCode) and error.rc.value in _REFUSED_LOGIN:
                 raise FlopsError("FLOPS-P011", f"{url}: {error.rc}") from error
             raise ConnectionFailed(f"{url}: {error}") from error
-        except aiomqtt.MqttError as error:
+        except TimeoutError as error:
+            raise ConnectionFailed(f"{url}: no answer in {ATTEMPT_SECONDS:g} s") from error
+        except (aiomqtt.MqttError, OSError) as error:
             raise ConnectionFailed(f"{url}: {error}") from error
 
     async def close(self) -> None:
