@@ -56,7 +56,9 @@ async def test_scikit_learn_is_saved_read_back_and_predicts(open_fixture, mlenv,
     intercepts[7] = 1.0
     async with open_fixture(EXAMPLES / "digits-sklearn", mlenv=mlenv, guest=None) as worker:
         await worker.construct(120)
+        rehearsed = await worker.rehearse_saving("sklearn", tracking, 240)
         saved = await worker.save_model(tmp_path / "model", "sklearn", tracking, 240, [coefficients, intercepts])
+    assert rehearsed == saved
     assert shapes(saved) == [("float64", [-1, 64]), ("int64", [-1])]
     assert saved["signature_from"] == "the shape of coef_"
     assert saved["serialization"] == "skops"

@@ -30,6 +30,7 @@ class Operation(str, Enum):
     EVALUATE = "evaluate"
     TRAIN = "train"
     SMOKE = "smoke"
+    REHEARSE_SAVING = "rehearse-saving"
     SAVE_MODEL = "save-model"
 
 

@@ -8,6 +8,7 @@ import inspect
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,15 @@ def save_model(model: Model, mlenv: str, code: str, folder: str, flavor: str, tr
         "serialization": way.get("serialization_format", "keras"),
         "requirements": requirements,
     }
+
+
+def rehearse_saving(model: Model, mlenv: str, code: str, flavor: str, tracking: str) -> dict[str, Any]:
+    """Saves the model as it is, and throws the result away.
+
+    So it is known early whether the model can be saved, and everything that this takes is imported.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return save_model(model, mlenv, code, str(Path(folder, "model")), flavor, tracking)
 
 
 def _save(save: Any, arguments: dict[str, Any], ways: list[dict[str, Any]], flavor: str) -> dict[str, Any]:

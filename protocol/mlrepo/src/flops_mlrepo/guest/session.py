@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from functools import partial
-from typing import Any, Callable, Dict, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 
@@ -14,10 +13,9 @@ from flops_mlrepo import data, frames
 from flops_mlrepo.contract import Operation
 from flops_mlrepo.guest.faults import FaultError
 from flops_mlrepo.guest.model import Model
-from flops_mlrepo.guest.saving import save_model
+from flops_mlrepo.guest.saving import rehearse_saving, save_model
 from flops_mlrepo.guest.smoke import smoke
 
-Saver = Callable[[str, str, str], Dict[str, Any]]
 Answer = Tuple[Dict[str, Any], Sequence[np.ndarray]]
 
 # Linux takes at most this many buffers in one call.
@@ -28,7 +26,6 @@ _MAX_BODY_BYTES = 1 << 44
 def serve(channel: socket.socket, mlenv: str, code: str) -> None:
     """Answers requests, one after the other, until the host closes the channel."""
     model = Model(code)
-    saver = partial(save_model, model, mlenv, code)
     send(channel, frames.encode({"ready": True, "python": sys.version.split()[0], "numpy": np.__version__}))
     pid = os.getpid()
     while True:
@@ -37,7 +34,7 @@ def serve(channel: socket.socket, mlenv: str, code: str) -> None:
             return
         head, arrays = request
         try:
-            values, answer = _answer(model, saver, head, arrays)
+            values, answer = _answer(model, (mlenv, code), head, arrays)
             buffers = frames.encode({"id": head["id"], **values}, answer)
         except FaultError as fault:
             buffers = frames.encode({"id": head["id"], "fault": fault.document()})
@@ -47,7 +44,7 @@ def serve(channel: socket.socket, mlenv: str, code: str) -> None:
         send(channel, buffers)
 
 
-def _answer(model: Model, saver: Saver, head: dict[str, Any], arrays: list[np.ndarray]) -> Answer:
+def _answer(model: Model, places: tuple[str, str], head: dict[str, Any], arrays: list[np.ndarray]) -> Answer:
     operation = Operation(head["do"])
     if operation is Operation.CONSTRUCT:
         model.construct()
@@ -73,7 +70,9 @@ def _answer(model: Model, saver: Saver, head: dict[str, Any], arrays: list[np.nd
     elif operation is Operation.SAVE_MODEL:
         if head["set"]:
             model.set_parameters(arrays)
-        return saver(head["folder"], head["flavor"], head["tracking"]), ()
+        return save_model(model, *places, head["folder"], head["flavor"], head["tracking"]), ()
+    elif operation is Operation.REHEARSE_SAVING:
+        return rehearse_saving(model, *places, head["flavor"], head["tracking"]), ()
     return {}, ()
 
 
