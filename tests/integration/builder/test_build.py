@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,11 @@ from flops_builder.build import build
 from flops_builder.settings import BuilderSettings
 from flops_protocol.errors import FlopsError
 
-from tests.integration.builder.bench import Bench
+from tests.integration.builder.bench import Bench, Repository
 
 pytestmark = pytest.mark.timeout(600)
 
+EXAMPLES = Path(__file__).parent.parent.parent.parent / "examples"
 BOTH = ["linux/amd64", "linux/arm64"]
 MACHINE_CODE = {"amd64": b"\x3e\x00", "arm64": b"\xb7\x00"}
 """e_machine of an ELF file (System V ABI): x86-64 and AArch64."""
@@ -237,3 +241,40 @@ async def test_a_deadline(bench, fixture_repository):
         await build(spec, command.model_copy(update={"deadline_seconds": 0.01}), bench.settings, bench.recorder)
     assert caught.value.body.code == "FLOPS-B043"
     assert not list((bench.settings.cache_dir / "work").glob("*"))
+
+
+async def test_wheels_that_the_repository_brings(bench, fixture_repository):
+    repository, _ = fixture_repository("numpy-only")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as wheel:
+        wheel.writestr("private.py", "ANSWER = 42\n")
+        wheel.writestr("private-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: private\nVersion: 1.0\n")
+        wheel.writestr("private-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("private-1.0.dist-info/RECORD", "")
+    commit = repository.commit(
+        {
+            "wheels/private-1.0-py3-none-any.whl": archive.getvalue(),
+            "requirements.txt": "--find-links wheels\nnumpy\nprivate\n",
+            "model_manager.py": "import private\n" + (repository.folder / "model_manager.py").read_text(),
+        }
+    )
+    outcome = await bench.build(repository, commit)
+    assert "opt/flops/mlenv/private.py" in names(layers(bench.registry, outcome.images.learner)["mlenv"])
+
+
+@pytest.mark.parametrize("example", ["digits-numpy", "digits-sklearn"])
+async def test_the_examples(bench, tmp_path, example):
+    repository = Repository(tmp_path / example)
+    shutil.copytree(EXAMPLES / example, repository.folder, dirs_exist_ok=True)
+    outcome = await bench.build(repository, repository.commit({}))
+    assert outcome.images.learner.repository == f"{example}/learner"
+
+
+async def test_code_in_a_subfolder_with_the_dependencies_at_the_root(bench, fixture_repository):
+    repository, _ = fixture_repository("numpy-only")
+    files = {name: (repository.folder / name).read_text() for name in ("model_manager.py", "data_manager.py")}
+    moved = {f"ml/code/{name}": text for name, text in files.items()} | dict.fromkeys(files)
+    commit = repository.commit({**moved, "README.md": "not part of the code"})
+    outcome = await bench.build(repository, commit, ml_repo_subdir="ml/code")
+    code = names(layers(bench.registry, outcome.images.learner)["code"])
+    assert {name for name in code if name.endswith((".py", ".md"))} == {f"opt/flops/code/{name}" for name in files}

@@ -15,6 +15,7 @@ import anyio
 import pytest
 from flops_builder.image import documents
 from flops_builder.image.bytecode import Compiler
+from flops_builder.image.environment import prune
 from flops_builder.image.files import Member, code_members, environment_members
 from flops_builder.image.layer import Layer, LayerCache, header, write_tar
 from flops_builder.image.records import source_hashes
@@ -203,3 +204,31 @@ async def test_byte_code_of_a_file_that_is_not_what_was_said_is_not_kept(tmp_pat
     compiler = Compiler(sys.executable, "3.11", tmp_path / "cache", anyio.CapacityLimiter(2))
     assert await compiler.compile(folder, "mlenv") == {}
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_layers_that_nobody_uses_are_removed(tmp_path):
+    cache = LayerCache(tmp_path)
+    old = cache.put("old", "mlenv", [Member("a", content=b"old")])
+    new = cache.put("new", "mlenv", [Member("a", content=b"new")])
+    linked = tmp_path / "registry-blob"
+    os.link(cache.path(old.digest), linked)
+    for path in (tmp_path / "keys" / "old", cache.path(old.digest), cache.path(new.digest)):
+        os.utime(path, (0, 0))
+    cache.prune()
+    assert cache.get("old", "mlenv") is None
+    assert not cache.path(old.digest).exists()
+    assert linked.read_bytes()
+    assert cache.get("new", "mlenv") == new
+
+
+def test_environments_beyond_the_newest_few_are_removed(tmp_path):
+    for number in range(12):
+        (tmp_path / f"mlenv-{number}").mkdir()
+        os.utime(tmp_path / f"mlenv-{number}", (number, number))
+    (tmp_path / "mlenv-fresh").mkdir()
+    (tmp_path / ".left").mkdir()
+    os.utime(tmp_path / ".left", (0, 0))
+    prune(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"mlenv-fresh"} | {
+        f"mlenv-{number}" for number in range(5, 12)
+    }

@@ -43,11 +43,11 @@ def test_nested_files_and_constraints(write):
     assert [each.text for each in found.constraints] == ["numpy<2"]
 
 
-def test_index_options_are_kept(write):
+def test_index_options_are_kept(write, tmp_path):
     found = read(write, "--extra-index-url https://example.org/simple\n-f ./wheels\n--pre\nnumpy\n")
     assert found.options == (
         "--extra-index-url=https://example.org/simple",
-        "--find-links=./wheels",
+        f"--find-links={tmp_path / 'wheels'}",
         "--prerelease=allow",
     )
 
@@ -75,6 +75,7 @@ def test_version_control_in_the_old_form(write):
         ("-r https://example.org/r.txt\n", 1, "file of the repository"),
         ("git+https://example.org/a.git\n", 1, "which package"),
         ("-r 'a\n", 1, "quotation"),
+        ("-f ../wheels\n", 1, "outside"),
     ],
 )
 def test_what_cannot_be_read_is_told_with_its_line(write, text, line, said):

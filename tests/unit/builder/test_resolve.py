@@ -103,6 +103,20 @@ def test_a_lock_without_some():
     assert LOCK.without(set()) == LOCK
 
 
+def test_who_wants_what():
+    lock = Lock(
+        "a==1 \\\n    --hash=sha256:aa\n    # via -r requirements.in\n"
+        "B.b==2\n    # via a\n"
+        "c==3\n    # via\n    #   b-b\n    #   other[extra]\n"
+        "other==4\n    # via -r requirements.in\n"
+    )
+    assert lock.versions == {"a": "1", "b-b": "2", "c": "3", "other": "4"}
+    assert lock.closure("a") == {"a", "b-b", "c"}
+    assert lock.closure("other") == {"other", "c"}
+    assert lock.without({"b-b", "c", "other"}).text.startswith("a==1")
+    assert "b" not in lock.without({"b-b"}).versions
+
+
 def test_kept_locks_grow_old(tmp_path):
     store = LockStore(tmp_path, hours=1)
     key = lock_key(["numpy"], "linux/amd64")

@@ -12,7 +12,7 @@ from flops_protocol.sla import ModelFlavor
 from flops_builder.image.environment import Environment, Workshop
 from flops_builder.image.layer import Layer
 from flops_builder.image.runtime import Runtime
-from flops_builder.image.tracking import CLIENT, pins, tracking_lock, tracking_requirements
+from flops_builder.image.tracking import pins, tracking_lock, tracking_requirements
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.resolver import Resolver
 from flops_builder.resolve.uv import Target, UnresolvableError
@@ -34,6 +34,9 @@ class Assembly:
 
     workshop: Workshop
     resolver: Resolver
+    ml_workshop: Workshop
+    """The same with the indexes that the repository names: they say nothing about our own layers."""
+    ml_resolver: Resolver
     runtime: Runtime
     guest: tuple[tuple[str, Path], ...]
 
@@ -53,14 +56,14 @@ class Assembly:
 
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         """
-        return await self.workshop.environment("mlenv", lock, target, self.guest, on_line)
+        return await self.ml_workshop.environment("mlenv", lock, target, self.guest, on_line)
 
     async def environment_layer(self, lock: Lock, target: Target, environment: Environment | None) -> Layer:
         """Layer 2.
 
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         """
-        return await self.workshop.layer("mlenv", lock, target, self.guest, environment)
+        return await self.ml_workshop.layer("mlenv", lock, target, self.guest, environment)
 
     async def tracking_part(self, environment: Lock, flavor: ModelFlavor, target: Target, on_line: Line) -> Part:
         """Layer 4, in versions that fit the ML environment, without what that has.
@@ -70,8 +73,7 @@ class Assembly:
         wanted = tracking_requirements(flavor)
         try:
             resolved = await self.resolver.lock(wanted, target, constraints=pins(environment))
-            client = await self.resolver.lock((CLIENT,), target, constraints=pins(resolved))
-            lock = tracking_lock(resolved, client, environment)
+            lock = tracking_lock(resolved, environment)
         except UnresolvableError as error:
             on_line(f"MLflow does not fit the environment's versions; it gets its own: {error.explanation[-500:]}")
             lock = await self.resolver.lock(wanted, target)

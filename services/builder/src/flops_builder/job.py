@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -119,9 +119,17 @@ class Job:
         elif all(target.platform != host_platform() for target in plan.targets):
             self.warnings.append(f"no smoke round: {host_platform()} is not among the platforms")
         runtime = await anyio.to_thread.run_sync(find_runtime, self.settings.runtime_wheels, self.work / "wheels")
-        workshop = Workshop(tool, LayerCache(cache / "layers"), cache, compiler)
-        resolver = Resolver(tool, LockStore(cache / "locks", self.settings.lock_hours), self.work / "resolve")
-        return Assembly(workshop, resolver, runtime, guest()), python
+        layers, locks = LayerCache(cache / "layers"), LockStore(cache / "locks", self.settings.lock_hours)
+        ml_tool = replace(tool, index=index.with_options(plan.declaration.options))
+        assembly = Assembly(
+            workshop=Workshop(tool, layers, cache, compiler),
+            resolver=Resolver(tool, locks, self.work / "resolve"),
+            ml_workshop=Workshop(ml_tool, layers, cache, compiler),
+            ml_resolver=Resolver(ml_tool, locks, self.work / "resolve"),
+            runtime=runtime,
+            guest=guest(),
+        )
+        return assembly, python
 
     async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
         """A lock for each platform: those that this commit was built with before, where the registry has them."""
@@ -132,9 +140,8 @@ class Job:
             resolution = Resolution(locks)
             self.meter.log("the locks are those of an earlier build of this commit")
         else:
-            constraints = plan.declaration.constraints
-            request = Request(plan.requirements, constraints, plan.declaration.options, plan.targets)
-            resolution = await Relaxation(JointResolver(assembly.resolver, request)).resolve()
+            request = Request(plan.requirements, plan.declaration.constraints, plan.targets)
+            resolution = await Relaxation(JointResolver(assembly.ml_resolver, request)).resolve()
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
         self.repairs += [str(each) for each in resolution.repairs]
         self.warnings += resolution.warnings
@@ -218,7 +225,7 @@ class Job:
             self.spec.repository_url,
             self.spec.commit,
             [str(each) for each in plan.targets],
-            [each.text for each in plan.requirements],
+            [each.text for each in (*plan.requirements, *plan.declaration.constraints)],
         )
 
     def _layer_done(self) -> None:

@@ -50,7 +50,7 @@ def make_plan(spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], gli
     requirements, added = guest_requirements(requirements, modules.loaders(MODEL[0], DATA[0]))
     warnings = [*checkout.notices, *declaration.warnings, *modules.warnings]
     if declaration.ignored:
-        warnings.append(f"{declaration.file} counts; {', '.join(declaration.ignored)} was not read")
+        warnings.append(f"{declaration.file} counts; not read: {', '.join(declaration.ignored)}")
     return Plan(
         declaration=declaration,
         python=choice.minor,

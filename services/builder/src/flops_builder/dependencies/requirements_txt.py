@@ -136,7 +136,7 @@ def _read_option(
         case "-i" | "--index-url" | "--extra-index-url":
             contents.options.append(f"--extra-index-url={value}")
         case "-f" | "--find-links":
-            contents.options.append(f"--find-links={value}")
+            contents.options.append(f"--find-links={_place(folder, name, line, value)}")
         case "--pre":
             contents.options.append("--prerelease=allow")
         case (
@@ -151,6 +151,16 @@ def _read_option(
             contents.warnings.append(f"{name}:{line}: {text} has no effect: every package is installed from a wheel")
         case _:
             raise FlopsError("FLOPS-B021", f"the option {option} is not known", file=name, line=line)
+
+
+def _place(folder: Path, name: str, line: int, value: str) -> str:
+    """A folder of wheels in the repository by its absolute path, or a URL."""
+    if "://" in value:
+        return value
+    place = (folder / posixpath.dirname(name) / value).resolve()
+    if not place.is_relative_to(folder.resolve()):
+        raise FlopsError("FLOPS-B021", f"{value} lies outside of the repository", file=name, line=line)
+    return str(place)
 
 
 def _own_package(text: str, name: str, line: int) -> Repair:

@@ -7,22 +7,27 @@ out, and what no actor loads of our own two layers: more than half of all files.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 from flops_protocol.errors import FlopsError
 
 from flops_builder.failing import tasks
 from flops_builder.image.files import ROOT
+from flops_builder.image.records import source_hashes
 from flops_builder.process import run
 
 WORKER = Path(__file__).with_name("bytecode_worker.py")
 SECONDS = 600.0
+FORMAT = "1"
+"""Count it up when the worker compiles in another way."""
 PROCESSES = 2
 SKIP = re.compile(r"(^|/)(tests?|conftest\.py|__pycache__|site-packages)(/|$)")
 ONLY_IN: Mapping[str, re.Pattern[str]] = {
@@ -48,51 +53,68 @@ ONLY_IN: Mapping[str, re.Pattern[str]] = {
 
 @dataclass(frozen=True)
 class Compiler:
-    """The host's Python of one minor, and where compiled files are kept."""
+    """The host's Python of one minor, and where compiled files are kept, by what they were compiled from."""
 
     python: Path
     minor: str
     cache: Path
     limiter: anyio.CapacityLimiter
     """How many processes compile at once, for all environments together: the first one asked for is ready first."""
+    _turns: dict[str, anyio.Lock] = field(default_factory=dict)
 
     async def compile(self, folder: Path, name: str) -> dict[str, Path]:
         """Compiles a folder that becomes `/opt/flops/{name}`: compiled files by their path in it."""
-        sources = await anyio.to_thread.run_sync(_sources, folder, ONLY_IN.get(name))
-        compiled: dict[str, str] = {}
+        # The platforms of one layer in turn: most of the second one's files are the first one's.
+        async with self._turns.setdefault(name, anyio.Lock()):
+            return await self._compile(folder, name)
 
-        async def part(files: Sequence[str]) -> None:
+    async def _compile(self, folder: Path, name: str) -> dict[str, Path]:
+        wanted = await anyio.to_thread.run_sync(self._wanted, folder, name)
+        missing = [(source, *entry) for source, entry in wanted.items() if not entry.kept.exists()]
+        compiled: set[str] = set()
+
+        async def part(files: Sequence[tuple[str, str, Path]]) -> None:
             async with self.limiter:
                 compiled.update(await self._run(folder, name, files))
 
         async with tasks() as group:
-            for number in range(min(PROCESSES, len(sources))):
-                group.start_soon(part, sources[number::PROCESSES])
-        return {self._name(source): self.cache / key[:2] / key for source, key in sorted(compiled.items())}
+            for number in range(min(PROCESSES, len(missing))):
+                group.start_soon(part, missing[number::PROCESSES])
+        failed = {source for source, *_ in missing} - compiled
+        return {self._compiled(source): entry.kept for source, entry in wanted.items() if source not in failed}
 
-    async def _run(self, folder: Path, name: str, files: Sequence[str]) -> dict[str, str]:
-        wanted = {"files": files, "root": str(folder), "place": f"/{ROOT}/{name}", "cache": str(self.cache)}
+    def _wanted(self, folder: Path, name: str) -> dict[str, Wanted]:
+        only = ONLY_IN.get(name)
+        found = {}
+        for source, digest in source_hashes(folder).items():
+            if not SKIP.search(source) and (only is None or only.search(source)):
+                key = hashlib.sha256(f"{FORMAT} {self.minor} /{ROOT}/{name}/{source} {digest}".encode()).hexdigest()
+                found[source] = Wanted(digest, self.cache / key[:2] / key)
+        return dict(sorted(found.items()))
+
+    async def _run(self, folder: Path, name: str, files: Sequence[tuple[str, str, Path]]) -> list[str]:
+        listed = [(source, digest, str(kept)) for source, digest, kept in files]
+        wanted = {"files": listed, "root": str(folder), "place": f"/{ROOT}/{name}"}
         command: list[str | Path] = [self.python, "-I", "-S", "-B", WORKER]
         environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
         stdin = json.dumps(wanted).encode()
         finished = await run(command, environment=environment, folder=folder, seconds=SECONDS, stdin=stdin)
         if finished.returncode != 0:
             raise FlopsError("FLOPS-P010", f"compiling {name} failed: {finished.errors.strip()[-300:]}")
-        answer: dict[str, str] = json.loads(finished.output)
+        answer: list[str] = json.loads(finished.output)
         return answer
 
-    def _name(self, source: str) -> str:
-        path = PurePosixPath(source)
-        return str(path.parent / "__pycache__" / f"{path.stem}.cpython-{self.minor.replace('.', '')}.pyc")
+    def _compiled(self, source: str) -> str:
+        folder, _, file = source.rpartition("/")
+        compiled = f"__pycache__/{file.removesuffix('.py')}.cpython-{self.minor.replace('.', '')}.pyc"
+        return f"{folder}/{compiled}" if folder else compiled
 
 
-def _sources(folder: Path, only: re.Pattern[str] | None) -> list[str]:
-    found = []
-    for file in folder.rglob("*.py"):
-        relative = file.relative_to(folder).as_posix()
-        if not SKIP.search(relative) and (only is None or only.search(relative)) and not file.is_symlink():
-            found.append(relative)
-    return sorted(found)
+class Wanted(NamedTuple):
+    """A source file's SHA-256, and where its byte code is kept."""
+
+    digest: str
+    kept: Path
 
 
 async def find_python(minor: str, uv_binary: str, environment: Mapping[str, str], folder: Path) -> Path | None:

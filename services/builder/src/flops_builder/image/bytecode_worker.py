@@ -1,4 +1,4 @@
-# ruff: noqa: PTH103, PTH105, PTH110, PTH118, PTH120, PTH123 -- importing pathlib takes longer than what this does
+# ruff: noqa: PTH103, PTH105, PTH118, PTH120, PTH123 -- importing pathlib takes longer than what this does
 """Run by the Python of the image's minor, outside of the builder: compiles source files into a cache.
 
 Standard library only. Reads one JSON document from stdin, writes one to stdout. The byte code is deterministic:
@@ -15,28 +15,24 @@ import warnings
 
 
 def main() -> None:
-    """Compiles `files` below `root`, prints `{source: key}`; what does not compile is left out."""
+    """Compiles `files` (path below `root`, expected SHA-256, key in the cache); prints the paths that are there now."""
     wanted = json.load(sys.stdin)
     warnings.simplefilter("ignore")
-    compiled = {}
-    for relative in wanted["files"]:
+    compiled = []
+    for relative, expected, key in wanted["files"]:
         with open(os.path.join(wanted["root"], relative), "rb") as stream:
             source = stream.read()
-        key = _keep(source, f"{wanted['place']}/{relative}", wanted["cache"])
-        if key is not None:
-            compiled[relative] = key
+        # A package may claim anything of its files; what is kept under a hash has to have it.
+        if hashlib.sha256(source).hexdigest() == expected and _keep(source, f"{wanted['place']}/{relative}", key):
+            compiled.append(relative)
     json.dump(compiled, sys.stdout)
 
 
-def _keep(source: bytes, place: str, cache: str) -> "str | None":
-    key = hashlib.sha256(f"{sys.implementation.cache_tag}\n{place}\n".encode() + source).hexdigest()
-    target = os.path.join(cache, key[:2], key)
-    if os.path.exists(target):
-        return key
+def _keep(source: bytes, place: str, target: str) -> bool:
     try:
         code = compile(source, place, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError):
-        return None  # templates and code for another Python lie in packages; nobody imports them
+        return False  # templates and code for another Python lie in packages; nobody imports them
     try:
         body = marshal.dumps(code, 2)
     except ValueError:
@@ -48,7 +44,7 @@ def _keep(source: bytes, place: str, cache: str) -> "str | None":
     with open(new, "wb") as stream:
         stream.write(header + body)
     os.replace(new, target)
-    return key
+    return True
 
 
 main()

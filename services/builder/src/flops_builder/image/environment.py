@@ -99,7 +99,6 @@ class Workshop:
         extra: Sequence[tuple[str, Path]],
         on_line: Callable[[str], None] | None,
     ) -> None:
-        await anyio.to_thread.run_sync(prune, place.parent)
         new = place.parent / f".{uuid7()}"
         try:
             await anyio.Path(new / "root").mkdir(parents=True)

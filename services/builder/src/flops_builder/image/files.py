@@ -17,8 +17,9 @@ NOISE = re.compile(r"^\.lock$|\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url
 """What an installer leaves behind: it differs from one installation to the next, and nothing reads it at run time."""
 
 SHEBANG = b"#!"
-WITH_PROGRAMS = frozenset({"mlenv"})
-"""Whose `bin/` is kept: nothing of ours calls a program of its packages (and uv alone would be 38 MB)."""
+BALLAST = re.compile(r"^bin/|(^|/)tests?/|\.(h|hpp|c|cpp|pyx|pxd|a)$")
+"""What we do without in our own layers; the ML environment is exactly what the repository asks for. (Of `bin/`, uv
+alone would be 38 MB; nothing of ours calls a program of its packages.)"""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def environment_members(folder: Path, name: str) -> list[Member]:
     """
     members = []
     for path, relative in _walk(folder):
-        if NOISE.search(relative) or (relative.startswith("bin/") and name not in WITH_PROGRAMS):
+        if NOISE.search(relative) or (name != "mlenv" and BALLAST.search(relative)):
             continue
         target = f"{ROOT}/{name}/{relative}"
         mode = path.lstat().st_mode

@@ -69,7 +69,14 @@ class LayoutRegistry:
             except ValidationError:
                 continue  # written by another version of the mesh: it is built anew
             if all(self._whole(image.digest) for image in (images.learner, images.aggregator)):
-                return images.model_copy(update={"lookup": "found"})
+                return images.model_copy(
+                    update={
+                        "lookup": "found",
+                        # The folder may have been moved since.
+                        "learner": images.learner.model_copy(update={"registry": f"oci:{self.folder}"}),
+                        "aggregator": images.aggregator.model_copy(update={"registry": f"oci:{self.folder}"}),
+                    }
+                )
         return None
 
     def _find_locks(self, lock_key: str) -> Mapping[str, str] | None:

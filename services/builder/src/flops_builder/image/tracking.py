@@ -6,7 +6,8 @@ from flops_protocol.sla import ModelFlavor
 
 from flops_builder.resolve.lock import Lock
 
-CLIENT = "mlflow-skinny>=3.17,<4"
+CLIENT_NAME = "mlflow-skinny"
+CLIENT = f"{CLIENT_NAME}>=3.17,<4"
 FLAVORS: dict[ModelFlavor, tuple[str, ...]] = {
     ModelFlavor.SKLEARN: ("pandas", "skops", "cloudpickle"),
     ModelFlavor.PYTORCH: ("pandas", "cloudpickle"),
@@ -26,10 +27,10 @@ def pins(lock: Lock) -> tuple[str, ...]:
     return tuple(f"{name}=={version}" for name, version in sorted(lock.versions.items()) if "://" not in version)
 
 
-def tracking_lock(resolved: Lock, client: Lock, environment: Lock) -> Lock:
+def tracking_lock(resolved: Lock, environment: Lock) -> Lock:
     """What has to be installed.
 
     MLflow's client whole, as the tracker has nothing but this folder; of what saving a model needs beside it, only what
     the ML environment does not have.
     """
-    return resolved.without(set(environment.versions) - set(client.versions))
+    return resolved.without(set(environment.versions) - resolved.closure(CLIENT_NAME))

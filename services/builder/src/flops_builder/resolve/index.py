@@ -10,8 +10,8 @@ import configparser
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SECTIONS = ("global", "install")
@@ -41,6 +41,14 @@ class Index:
     environment: Mapping[str, str]
     find_links: tuple[str, ...]
     constraints: tuple[Path, ...] = ()
+
+    def with_options(self, options: Sequence[str]) -> Index:
+        """The same with indexes that a repository names for its own packages, asked as pip asks them."""
+        if not options:
+            return self
+        strategy = "--index-strategy=unsafe-best-match"
+        arguments = (*self.arguments, *options, *(() if strategy in self.arguments else (strategy,)))
+        return replace(self, arguments=arguments)
 
     @property
     def fingerprint(self) -> str:

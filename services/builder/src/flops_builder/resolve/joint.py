@@ -19,8 +19,6 @@ class Request:
 
     requirements: tuple[Requirement, ...]
     constraints: tuple[Requirement, ...]
-    options: tuple[str, ...]
-    """Of the index, as the dependency file brings them."""
     targets: tuple[Target, ...]
 
 
@@ -62,7 +60,7 @@ class JointResolver:
 
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         """
-        options = ("--no-deps", f"--resolution={'lowest-direct' if lowest else 'highest'}", *self.request.options)
+        options = ("--no-deps", f"--resolution={'lowest-direct' if lowest else 'highest'}")
         try:
             lock = await self.resolver.lock([requirement], target, options=options)
         except UnresolvableError:
@@ -78,9 +76,7 @@ class JointResolver:
             cpu = cpu or same_release(cpu_constraints(requirements, other, find_links))
         if cpu:
             try:
-                return await self.resolver.lock(
-                    texts, target, constraints=[*limits, *cpu], options=self.request.options
-                )
+                return await self.resolver.lock(texts, target, constraints=[*limits, *cpu])
             except UnresolvableError:
                 pass  # another package wants another PyTorch: then what the index has
-        return await self.resolver.lock(texts, target, constraints=limits, options=self.request.options)
+        return await self.resolver.lock(texts, target, constraints=limits)

@@ -5,14 +5,23 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flops_protocol.identifiers import Digest, uuid7
 from packaging.utils import canonicalize_name
 
-PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;\\]+)|@\s*(\S+))", re.MULTILINE)
+PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;\\]+)|@\s*(\S+))")
+VIA = re.compile(r"(?m)^\s+#(?:\s+via)?\s+([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*$")
+
+
+def _entries(text: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Normalised name, version (or URL) and who wants it, of every package."""
+    for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", text):
+        if found := PINNED.match(entry):
+            by: list[str] = [canonicalize_name(name) for name in VIA.findall(entry)]
+            yield canonicalize_name(found.group(1)), found.group(2) or found.group(3), by
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,21 @@ class Lock:
     @property
     def versions(self) -> dict[str, str]:
         """Version by normalised name; for one by URL, the URL."""
-        return {canonicalize_name(found[0]): found[1] or found[2] for found in PINNED.findall(self.text)}
+        return {name: version for name, version, _ in _entries(self.text)}
+
+    def closure(self, name: str) -> frozenset[str]:
+        """The package with everything that it wants, and that those want, by who wants what (normalised names)."""
+        wants: dict[str, set[str]] = {}
+        for package, _, by in _entries(self.text):
+            for each in by:
+                wants.setdefault(each, set()).add(package)
+        found, waiting = set(), [name]
+        while waiting:
+            each = waiting.pop()
+            if each not in found:
+                found.add(each)
+                waiting += wants.get(each, ())
+        return frozenset(found)
 
     def without(self, names: set[str]) -> Lock:
         """The lock without these packages (normalised names)."""

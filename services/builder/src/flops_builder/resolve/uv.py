@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Uv:
         constraints: Sequence[str] = (),
         options: Sequence[str] = (),
     ) -> str:
-        """The lock: every package with one version and the hashes of its files, one requirement a line.
+        """The lock: every package with one version, the hashes of its files, and who wants it as a comment.
 
         `folder` takes the input files; it must exist.
 
@@ -86,8 +87,12 @@ class Uv:
             lock.name,
             *self._target(target),
         ]
-        arguments += ["--generate-hashes", "--no-header", "--no-annotate", "--quiet", *options]
-        arguments += [part for file in self.index.constraints for part in ("--constraint", str(file))]
+        arguments += ["--generate-hashes", "--no-header", "--quiet", *options]
+        for number, file in enumerate(self.index.constraints):
+            if file.is_file():
+                # By a name of ours: it shows in the lock, which is the same on every machine.
+                shutil.copyfile(file, folder / f"site-{number}.in")
+                arguments += ["--constraint", f"site-{number}.in"]
         finished = await self._run(arguments, folder)
         if finished.returncode != 0:
             raise _failure(finished)
