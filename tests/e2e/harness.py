@@ -76,6 +76,8 @@ class Up:
     state: Path
     options: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
+    prefix: list[str] = field(default_factory=list)
+    """A command that the mesh is started by."""
     ready: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
     _lines: queue.Queue[str] = field(default_factory=queue.Queue)
@@ -83,7 +85,7 @@ class Up:
     def start(self) -> Up:
         """Starts it, and waits until it says that it is ready."""
         self.process = subprocess.Popen(
-            [*FLOPS, "up", "--json", "--state", str(self.state), *self.options],
+            [*self.prefix, *FLOPS, "up", "--json", "--state", str(self.state), *self.options],
             env=os.environ | self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -92,7 +94,7 @@ class Up:
             start_new_session=True,
         )
         threading.Thread(target=self._read, daemon=True).start()
-        self.ready = self.next_document(40)
+        self.ready = self.next_document(90)
         assert self.ready["ready"] is True
         return self
 
@@ -108,7 +110,7 @@ class Up:
 
     def wait_for_mlflow(self) -> str:
         """MLflow's address, once it answers."""
-        document = self.next_document(60)
+        document = self.next_document(180)
         assert document["mlflow_ready"] is True
         return str(document["mlflow"])
 

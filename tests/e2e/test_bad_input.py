@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -201,6 +202,25 @@ class TestSla:
 
     def test_file_that_is_not_there(self, mesh: Up) -> None:
         assert mesh.flops("submit", "/nowhere/sla.json").code == 2
+
+
+def test_disk_full_while_building(tmp_path: Path) -> None:
+    small = tmp_path / "state" / "cache"
+    small.mkdir(parents=True)
+    script = 'mount -t tmpfs -o size=30m none "$1" && shift && exec "$@"'
+    prefix = ["unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh", str(small)]
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine lets us mount nothing")
+    up = Up(tmp_path / "state", ["--no-mlflow"], prefix=prefix).start()
+    try:
+        url = repository(FIXTURES / "plain", tmp_path / "repository", **NUMPY)
+        done = up.run_project(sla(url, training={"data_tags": []}))
+        assert done.code == 1
+        error = done.document["status"]["error"]
+        assert error["code"] == "FLOPS-B040", error
+    finally:
+        assert up.end() == 0
+    assert up.left() == []
 
 
 class TestMesh:
