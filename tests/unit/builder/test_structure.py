@@ -24,6 +24,11 @@ def test_plain_classes(write, model, data):
     check(write, model_manager=model, data_manager=data)
 
 
+def test_the_older_name_of_a_method(write, model, data):
+    older = model.replace("set_model_data", "prepare_data")
+    check(write, model_manager=older, data_manager=data)
+
+
 def test_sources_in_src(write, model, data):
     check(write, src__model_manager=model, src__data_manager=data)
 

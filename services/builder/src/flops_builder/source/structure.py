@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
+from flops_mlrepo.contract import OLDER_NAMES
 from flops_protocol.errors import FlopsError
 
 from flops_builder.source.modules import Module, Modules
@@ -67,7 +68,7 @@ def _check(modules: Modules, module_name: str, class_name: str, methods: dict[st
     if found is None:
         raise FlopsError("FLOPS-B012", f"there is no class {class_name}", file=module.file)
     line = getattr(node, "lineno", None)
-    missing = [name for name in methods if name not in found.methods]
+    missing = [name for name in methods if not {name, OLDER_NAMES.get(name)} & found.methods.keys()]
     if missing and found.known:
         raise FlopsError("FLOPS-B012", f"{class_name} lacks {', '.join(missing)}", file=file, line=line)
     expected = dict(methods) | ({"__init__": 0} if constructed else {})
