@@ -9,8 +9,8 @@ from flops_builder.dependencies.declaration import Repair, Requirement, requirem
 NUMPY = "numpy>=1.21"
 # pyarrow 26 refuses to be imported beside NumPy 1, which its metadata does not say: no resolver can know.
 PYARROW = "pyarrow<26"
-# FLOps repositories were written for datasets 2 and 3, where a column is a list; in 4 it is an object of its own. Releases
-# before 2.15 cannot be imported beside a pyarrow of today.
+# FLOps repositories were written for datasets 2 and 3, where a column is a list; in 4 it is an object of its own.
+# Releases before 2.15 cannot be imported beside a pyarrow of today.
 DATASETS = "datasets>=2.15,<4"
 NEEDS = {
     "load_table": (PYARROW,),
