@@ -5,6 +5,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Generic, Literal, TypeVar
 
 import orjson
@@ -58,6 +59,12 @@ def encode(envelope: Envelope[Any], *, sort_keys: bool = False) -> bytes:
     return payload
 
 
+@cache
+def _envelope_of(model: type[M]) -> type[Envelope[M]]:
+    """Pydantic looks a generic up at every use, which takes longer than reading a message."""
+    return Envelope[model]  # type: ignore[valid-type]
+
+
 def decode(payload: bytes, model: type[M]) -> Envelope[M]:
     """Reads an envelope whose data is `model`; unknown fields are ignored, at every depth.
 
@@ -66,7 +73,7 @@ def decode(payload: bytes, model: type[M]) -> Envelope[M]:
     if len(payload) > MAX_BYTES:
         raise FlopsError("FLOPS-P001", f"{len(payload)} bytes arrived")
     try:
-        return Envelope[model].model_validate_json(payload, extra="ignore")  # type: ignore[valid-type]
+        return _envelope_of(model).model_validate_json(payload, extra="ignore")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"

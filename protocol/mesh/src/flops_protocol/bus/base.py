@@ -32,6 +32,9 @@ from flops_protocol.messages.requests import Reply
 
 log = logging.getLogger(__name__)
 
+_Envelope = Envelope[Any]
+"""Pydantic looks a generic up at every use, which takes longer than filling it."""
+
 M = TypeVar("M", bound=Message)
 
 HOLD_UP_SECONDS = 0.25
@@ -229,7 +232,7 @@ class ConnectedBus(ABC):
     ) -> Outgoing:
         sequence = self._sequences.get(topic, 0) + 1
         event = uuid7()
-        envelope = Envelope[Any](
+        envelope = _Envelope(
             id=event,
             source=self._identity.source,
             type=channel.type,

@@ -18,6 +18,7 @@ import aiomqtt
 import anyio
 import paho.mqtt.client as paho
 from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -25,7 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from flops_protocol.bus.connection import ConnectionFailed, Packet, Sink, Wish
 from flops_protocol.bus.interface import Outgoing
-from flops_protocol.envelope import CONTENT_TYPE
+from flops_protocol.bus.packets import PUBACK, PUBLISH, decode_puback, decode_publish, encode_puback, encode_publish
 from flops_protocol.errors import FlopsError
 
 ATTEMPT_SECONDS = 5.0
@@ -33,7 +34,10 @@ ATTEMPT_SECONDS = 5.0
 GOODBYE_SECONDS = 1.0
 _REFUSED_LOGIN = {0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C}
 _TAKEN_OVER = 0x8E
+_REFUSAL = 0x80
 _RUMQTTD_WINDOW = 100
+_MOST_AT_A_TIME = 1000
+"""Messages under way to the broker, where it sets no limit of its own."""
 _CHUNK = 65_536
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 """Linux waits 40 ms to acknowledge a segment alone, and a broker that does not set TCP_NODELAY (rumqttd; Mosquitto by
@@ -52,14 +56,13 @@ class MqttConnection(aiomqtt.Client):
         self._sink = sink
         self._reason: ReasonCode | None = None
         self._unread = memoryview(b"")
+        self._unsent = bytearray()
         self.resumed = False
-        self.window = 65_535
+        self.window = _MOST_AT_A_TIME
         self.backlog: int | None = None
-        self._client.manual_ack_set(True)
         # paho asks the socket for one byte, then for another, then for the rest: four system calls a packet.
         self._client._sock_recv = self._receive  # type: ignore[assignment,method-assign]  # noqa: SLF001
-        # The outbox keeps to the broker's window; paho's own is fixed at 20, and would only get in the way.
-        self._client.max_inflight_messages_set(0)
+        self._client._packet_handle = self._handle_packet  # type: ignore[method-assign]  # noqa: SLF001
         self._client.connect_timeout = ATTEMPT_SECONDS
         # A service subscribes to a dozen filters at once; that is no reason for a warning.
         self.pending_calls_threshold = 1000
@@ -91,6 +94,7 @@ class MqttConnection(aiomqtt.Client):
     async def close(self) -> None:
         """Says goodbye, for at most a second; then the socket is closed whatever the broker says."""
         if self._connected.done() and not self._disconnected.done():
+            self._flush()
             self._client.disconnect()
             with anyio.move_on_after(GOODBYE_SECONDS), contextlib.suppress(aiomqtt.MqttError):
                 await asyncio.shield(self._disconnected)
@@ -106,17 +110,14 @@ class MqttConnection(aiomqtt.Client):
         """See `Connection.publish`."""
         if self._disconnected.done():
             return None
-        info = self._client.publish(
-            outgoing.topic, outgoing.payload, outgoing.qos, outgoing.retain, _publish_properties(outgoing)
-        )
-        if info.rc != paho.MQTT_ERR_SUCCESS:
-            return None
-        return info.mid if outgoing.qos else 0
+        token = self._client._mid_generate() if outgoing.qos else 0  # noqa: SLF001
+        self._send(encode_publish(outgoing, token))
+        return token
 
     def acknowledge(self, packet: Packet) -> None:
         """See `Connection.acknowledge`."""
         if not self._disconnected.done():
-            self._client.ack(packet.token, packet.qos)
+            self._send(encode_puback(packet.token))
 
     async def subscribe(self, wishes: Sequence[Wish]) -> list[str | None]:  # type: ignore[override]
         """See `Connection.subscribe`."""
@@ -172,7 +173,7 @@ class MqttConnection(aiomqtt.Client):
         properties: Properties | None = None,
     ) -> None:
         self.resumed = flags.session_present
-        self.window = getattr(properties, "ReceiveMaximum", 65_535)
+        self.window = min(getattr(properties, "ReceiveMaximum", _MOST_AT_A_TIME), _MOST_AT_A_TIME)
         # Mosquitto names its window; rumqttd, the one broker known to hold its answers back, does not.
         self.backlog = None if hasattr(properties, "ReceiveMaximum") else min(self._receive_maximum, _RUMQTTD_WINDOW)
         super()._on_connect(client, userdata, flags, reason_code, properties)
@@ -191,21 +192,19 @@ class MqttConnection(aiomqtt.Client):
             self._connected.set_exception(aiomqtt.MqttError("the connection was closed before the broker answered"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
-    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:  # noqa: ARG002
-        properties = message.properties
-        self._sink.arrived(
-            self,
-            Packet(
-                topic=message.topic,
-                payload=bytes(message.payload),
-                qos=message.qos,
-                token=message.mid,
-                retained=message.retain,
-                reply_to=getattr(properties, "ResponseTopic", None),
-                correlation=getattr(properties, "CorrelationData", None),
-                subscriptions=tuple(getattr(properties, "SubscriptionIdentifier", ())),
-            ),
-        )
+    def _handle_packet(self) -> MQTTErrorCode:
+        """What paho does with a packet that is complete."""
+        packet = self._client._in_packet  # noqa: SLF001
+        first = packet["command"]
+        if first & 0xF0 == PUBLISH:
+            self._sink.arrived(self, decode_publish(first, bytes(packet["packet"])))
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        if first & 0xF0 == PUBACK:
+            token, reason = decode_puback(bytes(packet["packet"]))
+            refusal = None if reason < _REFUSAL else str(ReasonCode(PacketTypes.PUBACK, identifier=reason))
+            self._sink.settled(self, token, refusal)
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        return paho.Client._packet_handle(self._client)  # noqa: SLF001
 
     def _on_unsubscribe(self, *_: Any) -> None:
         """Nobody waits for it."""
@@ -229,6 +228,18 @@ class MqttConnection(aiomqtt.Client):
     def _on_socket_unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:  # noqa: ARG002
         if sock.fileno() >= 0:
             self._loop.remove_writer(sock.fileno())
+
+    def _send(self, packet: bytes) -> None:
+        """Whatever is sent in one turn of the event loop goes out together, in one system call."""
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent += packet
+
+    def _flush(self) -> None:
+        if self._unsent:
+            packets, self._unsent = bytes(self._unsent), bytearray()
+            # As far as paho is concerned, this is one packet that nobody waits for.
+            self._client._packet_queue(PUBLISH, packets, 0, 1)  # noqa: SLF001
 
     def _write(self) -> None:
         try:
@@ -272,29 +283,7 @@ class MqttConnection(aiomqtt.Client):
         if not self._disconnected.done():
             self._disconnected.set_exception(error)
 
-    def _on_publish(
-        self,
-        client: paho.Client,  # noqa: ARG002
-        userdata: Any,  # noqa: ARG002
-        mid: int,
-        reason_code: ReasonCode,
-        properties: Properties,  # noqa: ARG002
-    ) -> None:
-        self._sink.settled(self, mid, str(reason_code) if reason_code.is_failure else None)
-
 
 def properties_of(packet: int) -> Properties:
     """The properties of a kind of packet, none set."""
     return Properties(packet)  # type: ignore[no-untyped-call]
-
-
-def _publish_properties(outgoing: Outgoing) -> Properties:
-    properties = properties_of(PacketTypes.PUBLISH)
-    properties.ContentType = CONTENT_TYPE
-    if outgoing.expiry is not None:
-        properties.MessageExpiryInterval = outgoing.expiry
-    if outgoing.correlation is not None:
-        properties.CorrelationData = outgoing.correlation
-    if outgoing.reply_to is not None:
-        properties.ResponseTopic = outgoing.reply_to
-    return properties
