@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -138,7 +139,7 @@ def seconds_a_round(count: int, rounds: int = 4, patience: float = 600) -> float
                 raise RuntimeError(f"no end within {patience:g} s\n{logs}")
             time.sleep(0.2)
         ends = json.loads(times.read_text())
-        return statistics.median(after - before for before, after in zip(ends, ends[1:], strict=False))
+        return statistics.median(after - before for before, after in itertools.pairwise(ends))
 
 
 def _write_app(folder: Path, port: int) -> None:

@@ -14,9 +14,8 @@ import anyio
 import mlflow
 import numpy as np
 import pytest
-from flops_aggregator.tracking import open_tracking
 from flops_aggregator.tracking.journal import EndEntry, Journal, ModelEntry, RoundEntry, RunEntry
-from flops_aggregator.tracking.supervisor import command
+from flops_aggregator.tracking.supervisor import command, open_tracking
 from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LogisticRegression
 

@@ -48,23 +48,29 @@ SITE = Path(sysconfig.get_paths()["purelib"])
 DIGEST = "sha256:" + "0" * 64
 
 
-def image(folder: Path, code: str | Path, *, tracking: bool = False) -> Path:
-    """An image's folders, linked together from this interpreter's packages; `code` is a model_manager or a folder."""
+def image(folder: Path, code: str | Path, packages: tuple[Path, Path] | None = None) -> Path:
+    """An image's folders. `code` is a model_manager, or a folder; `packages` an ML environment and a tracking folder.
+
+    Without packages, this interpreter's are linked together, which is quick and has no tracking.
+    """
     root = folder / "image"
-    mlenv = root / "mlenv"
-    mlenv.mkdir(parents=True)
-    for entry in SITE.iterdir():
-        if not entry.name.startswith(("flops", "__editable__", "_flops", "mlflow", "flwr")):
-            (mlenv / entry.name).symlink_to(entry)
-    for name in ("flops_mlrepo", "flops_utils"):
-        (mlenv / name).symlink_to(guest_folder() / name)
+    root.mkdir(parents=True)
+    if packages is None:
+        mlenv = root / "mlenv"
+        mlenv.mkdir()
+        for entry in SITE.iterdir():
+            if not entry.name.startswith(("flops", "__editable__", "_flops", "mlflow", "flwr")):
+                (mlenv / entry.name).symlink_to(entry)
+        for name in ("flops_mlrepo", "flops_utils"):
+            (mlenv / name).symlink_to(guest_folder() / name)
+    else:
+        (root / "mlenv").symlink_to(packages[0])
+        (root / "tracking").symlink_to(packages[1])
     if isinstance(code, Path):
         (root / "code").symlink_to(code)
     else:
         (root / "code").mkdir()
         (root / "code" / "model_manager.py").write_text(code)
-    if tracking:
-        (root / "tracking").symlink_to(SITE)
     return root
 
 
@@ -296,11 +302,11 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    folder: Path, code: str | Path = PLAIN, *, tracking: bool = False, **options: Any
+    folder: Path, code: str | Path = PLAIN, *, packages: tuple[Path, Path] | None = None, **options: Any
 ) -> AsyncIterator[Stage]:
     """A stage on a broker of its own, with the spec published; nothing runs yet."""
     spec = options.pop("spec", None) or spec_of()
-    root = image(folder, code, tracking=tracking)
+    root = image(folder, code, packages)
     data = options.pop("data", None) or line_data(folder)
     (folder / "broker").mkdir()
     async with brokers.run(folder / "broker") as broker, anyio.create_task_group() as group:

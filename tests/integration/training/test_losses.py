@@ -93,10 +93,10 @@ async def test_an_aggregator_that_is_killed_goes_on_after_the_last_finished_roun
         assert end.state == "done", stage.story()
         await stage.until(lambda: len(stage.rounds) >= 6)
         numbers = [report.round for _, report in stage.rounds]
-        # A round that was kept, but not told yet when it was killed, is not told.
-        assert numbers == sorted(set(numbers)), numbers
-        assert numbers[:3] == [1, 2, 3]
-        assert numbers[-1] == 6
+        # Each is told at least once; the last one before the kill maybe twice.
+        assert sorted(set(numbers)) == [1, 2, 3, 4, 5, 6], numbers
+        assert numbers == sorted(numbers)
+        assert len(numbers) <= 7
         assert "resuming" in (tmp_path / "aggregator.log").read_text()
         # The same processes all the way: their data was loaded once.
         for name in stage.learners:
@@ -117,7 +117,7 @@ async def test_an_aggregator_that_is_killed_behind_the_end_says_it_again(tmp_pat
         assert again.state == "done", stage.story()
         assert again.training.best == end.training.best
         assert again.training.rounds == 3
-        assert len(stage.rounds) == 3
+        assert {report.round for _, report in stage.rounds} == {1, 2, 3}
 
 
 async def test_too_few_to_begin_with(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from flops_aggregator import checkpoint as module
 from flops_aggregator.checkpoint import Checkpoint, CheckpointFolder, fingerprint
 from flops_aggregator.parameters import from_arrays, to_arrays
+from flops_protocol.messages.actors import RoundReport
 from flops_protocol.messages.project import ProjectSpec, RoundMetrics
 from flops_protocol.sla import Sla
 
@@ -24,11 +25,18 @@ def state(number, best=None):
         from_arrays([np.full((2, 3), best, dtype=np.float32), np.array(best, dtype=np.int64)]),
         {"m_t.0": np.full((2, 3), -number), "m_t.10": np.zeros(0)},
         seconds=number * 1.5,
-    )
+        recent=(
+            RoundReport(
+                project="p", round=number, rounds=9, metrics=metrics, trained=["a"], evaluated=["a"], samples=1,
+                best=True, seconds=0.5,
+            ),
+        ),
+    )  # fmt: skip
 
 
 def same(one, other):
-    assert (one.round, one.last, one.best, one.seconds) == (other.round, other.last, other.best, other.seconds)
+    assert (one.round, one.last, one.best) == (other.round, other.last, other.best)
+    assert (one.seconds, one.recent) == (other.seconds, other.recent)
     for mine, theirs in [(one.parameters, other.parameters), (one.best_parameters, other.best_parameters)]:
         assert [array.dtype for array in to_arrays(mine)] == [array.dtype for array in to_arrays(theirs)]
         assert all(np.array_equal(a, b) for a, b in zip(to_arrays(mine), to_arrays(theirs), strict=True))

@@ -26,6 +26,16 @@ def test_an_entry_of_the_same_key_changes_nothing(tmp_path: Path) -> None:
     assert journal.entries() == [ROUNDS[0]]
 
 
+def test_many_are_taken_at_once_and_read_on_from_a_place(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    assert journal.append(RUN, *ROUNDS, ROUNDS[0]) == 4
+    entries, place = journal.read(0)
+    assert entries == [RUN, *ROUNDS]
+    assert journal.read(place) == ([], place)
+    journal.append(MODEL)
+    assert journal.read(place)[0] == [MODEL]
+
+
 @given(cut=st.integers(min_value=1, max_value=60))
 def test_a_half_written_entry_is_cut_off(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     folder = tmp_path_factory.mktemp("journal")

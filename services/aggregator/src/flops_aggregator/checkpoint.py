@@ -20,6 +20,7 @@ import numpy.typing as npt
 import structlog
 from flops_federation.npy import read_npy, write_npy
 from flops_federation.parcels import ArrayData
+from flops_protocol.messages.actors import RoundReport
 from flops_protocol.messages.project import ProjectSpec, RoundMetrics
 from pydantic import BaseModel
 
@@ -36,6 +37,7 @@ class _Meta(BaseModel):
     last: RoundMetrics | None
     best: RoundMetrics | None
     seconds: float
+    recent: list[RoundReport]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Checkpoint:
     """What the strategy remembers."""
     seconds: float = 0.0
     """What the rounds so far took."""
+    recent: tuple[RoundReport, ...] = ()
+    """The rounds since the checkpoint before: a process that is killed now may not have told them."""
 
 
 def fingerprint(spec: ProjectSpec, lock_digest: str) -> str:
@@ -85,6 +89,7 @@ class CheckpointFolder:
             last=checkpoint.last,
             best=best,
             seconds=checkpoint.seconds,
+            recent=list(checkpoint.recent),
         )
         strategy = checkpoint.strategy or {}
         _write(
@@ -119,7 +124,16 @@ class CheckpointFolder:
         except (zipfile.BadZipFile, ValueError, KeyError) as error:
             log.warning("the checkpoint cannot be read; the training begins anew", reason=str(error))
             return None
-        return Checkpoint(meta.round, parameters, meta.last, meta.best, best_parameters, strategy, meta.seconds)
+        return Checkpoint(
+            meta.round,
+            parameters,
+            meta.last,
+            meta.best,
+            best_parameters,
+            strategy,
+            meta.seconds,
+            tuple(meta.recent),
+        )
 
     def _best_path(self, best: RoundMetrics) -> Path:
         return self._folder / f"best-{best.round}.npz"

@@ -28,8 +28,8 @@ from flops_aggregator.desk import Wish
 from flops_aggregator.roster import Roster
 from flops_aggregator.settings import Settings
 from flops_aggregator.tracked import TrackedMetrics, experiment_of, model_entry, run_entry
-from flops_aggregator.tracking import Progress, Tracking, open_tracking
-from flops_aggregator.tracking.journal import EndEntry
+from flops_aggregator.tracking.journal import EndEntry, Progress
+from flops_aggregator.tracking.supervisor import Tracking, open_tracking
 from flops_aggregator.training import Model, Patience, Trained, Training
 
 if TYPE_CHECKING:
@@ -112,10 +112,13 @@ class Conductor:
     async def _track(self, tracking: Tracking, trained: Trained) -> None:
         uri = self._wish.spec.tracking_uri
         progress = await tracking.finish(EndEntry("FINISHED"), self._wish.command.tracking_seconds)
-        self._done(trained, progress)
-        if not progress.finished and uri is not None:
+        left_behind = not progress.finished and uri is not None
+        if left_behind:
             detail = progress.error or f"{uri} has not taken everything within the time"
             self._announcer.report(FlopsError("FLOPS-T015", detail).body, fatal=False)
+        self._done(trained, progress)
+        if left_behind:
+            # As long as the manager lets us be.
             self._done(trained, await tracking.finish(EndEntry("FINISHED"), float("inf")))
 
     def _federation(self, server: StreamServer, loop: asyncio.AbstractEventLoop) -> FlowerFederation:

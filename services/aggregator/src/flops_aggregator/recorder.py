@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 class Metrics(Protocol):
     """Where the metrics of a round are kept for MLflow."""
 
-    async def round_finished(self, metrics: RoundMetrics) -> None:
+    async def rounds_finished(self, rounds: Sequence[RoundMetrics]) -> None:
         """On disk when it returns."""
         ...
 
@@ -45,7 +45,7 @@ class Finished:
     seconds: float
     """What all rounds so far took."""
 
-    def checkpoint(self) -> Checkpoint:
+    def checkpoint(self, recent: Sequence[RoundReport]) -> Checkpoint:
         """The training as it is after this round."""
         return Checkpoint(
             self.result.round,
@@ -55,14 +55,16 @@ class Finished:
             self.best_parameters,
             self.strategy,
             self.seconds,
+            tuple(recent),
         )
 
 
 class Recorder:
     """Takes finished rounds in their order.
 
-    A round is told on the bus only when a checkpoint of it, or of a later one, is on disk: what was told is not done
-    again. Rounds that end faster than the disk writes share a checkpoint.
+    A round is told, to MLflow and on the bus, only when a checkpoint of it or of a later one is on disk: what was told
+    is not done again. One that was kept but may not have been told is told after the restart; so each is told at least
+    once. Rounds that end faster than the disk writes share a checkpoint.
     """
 
     def __init__(
@@ -95,20 +97,28 @@ class Recorder:
                     batch.append(self._receive.receive_nowait())
                 await self._keep(batch)
 
+    async def tell_again(self, checkpoint: Checkpoint) -> None:
+        """Tells what an earlier process may not have come to tell."""
+        await self._tell(checkpoint.recent)
+
     async def _keep(self, batch: list[Finished]) -> None:
-        newest = batch[-1].checkpoint()
+        reports = [self._report(finished) for finished in batch]
+        newest = batch[-1].checkpoint(reports)
         try:
             await to_thread.run_sync(self._folder.save, newest)
         except OSError as error:
             # Without a checkpoint, a restart begins earlier; that is no reason to stop now.
             log.error("no checkpoint", round=newest.round, reason=str(error))  # noqa: TRY400
-        for finished in batch:
-            await self._metrics.round_finished(finished.result.metrics)
-            self._announcer.say(ROUNDS, self._report(finished))
+        await self._tell(reports)
         self._announcer.stand(round=newest.round, best=newest.best)
         self._recorded = newest.round
         self._moved.set()
         self._moved = anyio.Event()
+
+    async def _tell(self, reports: Sequence[RoundReport]) -> None:
+        await self._metrics.rounds_finished([report.metrics for report in reports if report.metrics is not None])
+        for report in reports:
+            self._announcer.say(ROUNDS, report)
 
     def _report(self, finished: Finished) -> RoundReport:
         result = finished.result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from flops_protocol.identifiers import segment
@@ -9,8 +10,8 @@ from flops_protocol.messages.project import RoundMetrics
 
 from flops_aggregator.desk import Wish
 from flops_aggregator.roster import Roster
-from flops_aggregator.tracking import Tracking
 from flops_aggregator.tracking.journal import ModelEntry, RoundEntry, RunEntry
+from flops_aggregator.tracking.supervisor import Tracking
 
 
 class TrackedMetrics:
@@ -19,9 +20,9 @@ class TrackedMetrics:
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
 
-    async def round_finished(self, metrics: RoundMetrics) -> None:
-        """On disk when it returns."""
-        await self._tracking.record(RoundEntry(metrics.round, numbers(metrics)))
+    async def rounds_finished(self, rounds: Sequence[RoundMetrics]) -> None:
+        """See `flops_aggregator.recorder.Metrics`."""
+        await self._tracking.record(*(RoundEntry(metrics.round, numbers(metrics)) for metrics in rounds))
 
 
 def numbers(metrics: RoundMetrics) -> dict[str, float]:

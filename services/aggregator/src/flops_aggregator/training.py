@@ -151,6 +151,7 @@ class Training:
         async with anyio.create_task_group() as group:
             group.start_soon(recorder.run)
             try:
+                await recorder.tell_again(checkpoint)
                 trained = await self._run(checkpoint, recorder)
                 await recorder.kept(trained.rounds)
             except FlopsError as error:

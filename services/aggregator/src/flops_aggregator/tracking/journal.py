@@ -97,33 +97,48 @@ class Journal:
     """The journal in a folder. One process appends, one reads; both survive being killed at any moment."""
 
     def __init__(self, folder: Path) -> None:
-        """Opens or begins it. What a killed process left half written at the end is cut off."""
+        """Opens or begins it."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._path = folder / "journal.jsonl"
         self._progress_path = folder / "progress.json"
+        self._known: set[str] | None = None
 
-    def append(self, entry: Entry) -> bool:
-        """Adds the entry, on disk when this returns; False when the journal has one of its key already.
+    def append(self, *entries: Entry) -> int:
+        """Adds the entries, on disk when this returns; how many, as one whose key is there already is left out.
 
-        Blocks for the disk: call it in a thread.
+        What a killed process left half written at the end is cut off first. Blocks for the disk: call it in a thread.
         """
-        known = self._repair()
-        if entry.key in known:
-            return False
-        line = json.dumps(asdict(entry), separators=(",", ":"), allow_nan=False)
-        with self._path.open("ab") as file:
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        return True
+        if self._known is None:
+            self._known = self._repair()
+        lines = []
+        for entry in entries:
+            if entry.key not in self._known:
+                lines.append(json.dumps(asdict(entry), separators=(",", ":"), allow_nan=False).encode() + b"\n")
+                self._known.add(entry.key)
+        if lines:
+            with self._path.open("ab") as file:
+                file.write(b"".join(lines))
+                file.flush()
+                os.fsync(file.fileno())
+        return len(lines)
 
     def entries(self) -> list[Entry]:
         """Every whole entry, in order."""
-        if not self._path.exists():
-            return []
-        whole, _, _ = self._path.read_bytes().rpartition(b"\n")
-        return [_entry(json.loads(line)) for line in whole.splitlines() if line]
+        return self.read(0)[0]
+
+    def read(self, offset: int) -> tuple[list[Entry], int]:
+        """The whole entries from a place in the file on, and the place behind them."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(offset)
+                content = file.read()
+        except FileNotFoundError:
+            return [], offset
+        whole = content.rpartition(b"\n")[0]
+        if not whole:
+            return [], offset
+        return [_entry(json.loads(line)) for line in whole.splitlines() if line], offset + len(whole) + 1
 
     @property
     def progress(self) -> Progress:

@@ -34,9 +34,9 @@ class Tracking:
         """Where a model is saved that is to be logged: its entry names it relative to this folder."""
         return self._journal.folder
 
-    async def record(self, entry: Entry) -> None:
-        """Writes the entry into the journal, and wakes the tracker. An entry that is there already changes nothing."""
-        if await anyio.to_thread.run_sync(self._journal.append, entry):
+    async def record(self, *entries: Entry) -> None:
+        """Writes entries into the journal, and wakes the tracker. An entry that is there already changes nothing."""
+        if await anyio.to_thread.run_sync(self._journal.append, *entries):
             await self._wake()
 
     async def finish(self, end: EndEntry, seconds: float) -> Progress:

@@ -14,6 +14,7 @@ import argparse
 import os
 import select
 import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,11 @@ def main() -> None:
     parser.add_argument("--follow", action="store_true")
     arguments = parser.parse_args()
 
-    # mlflow's own packages come first; ours are only there for the journal.
     sys.path[:0] = [str(path) for path in arguments.path]
-    sys.path.append(str(Path(__file__).resolve().parents[2]))
+    # Of ours, this package alone is to be seen: what lies beside it may not fit to what MLflow needs.
+    package = types.ModuleType("flops_aggregator")
+    package.__path__ = [str(Path(__file__).resolve().parents[1])]
+    sys.modules.setdefault("flops_aggregator", package)
     # The pauses are ours: MLflow's own retries would hide for minutes that nobody is there.
     os.environ.update(
         MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT="10", MLFLOW_DISABLE_TELEMETRY="true"
@@ -69,6 +72,9 @@ class Tracker:
         self._journal = journal
         self._uri = uri
         self._progress = journal.progress
+        self._waiting: list[Any] = []
+        self._offset = 0
+        self._skip = self._progress.done
         self._client: Any = None
 
     @property
@@ -85,6 +91,7 @@ class Tracker:
                 self._client = MlflowClient(tracking_uri=self._uri)
             while batch := self._next_batch():
                 self._take(batch)
+                del self._waiting[: len(batch)]
                 self._note(done=self._progress.done + len(batch), finished=batch[-1].kind == "end", error=None)
         except Exception as error:  # noqa: BLE001 - whatever MLflow raises is a reason to try again, and is said
             self._note(error=f"{type(error).__name__}: {error}"[:2000])
@@ -92,11 +99,16 @@ class Tracker:
         return True
 
     def _next_batch(self) -> list[Any]:
-        entries = self._journal.entries()[self._progress.done :]
+        fresh, self._offset = self._journal.read(self._offset)
+        self._waiting += fresh
+        if self._skip:
+            # What an earlier process brought over.
+            del self._waiting[: self._skip]
+            self._skip = 0
         rounds = 0
-        while rounds < min(len(entries), BATCH) and entries[rounds].kind == "round":
+        while rounds < min(len(self._waiting), BATCH) and self._waiting[rounds].kind == "round":
             rounds += 1
-        return list(entries[: rounds or 1])
+        return self._waiting[: rounds or 1]
 
     def _take(self, batch: list[Any]) -> None:
         first = batch[0]
