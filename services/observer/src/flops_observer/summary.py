@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flops_protocol.messages.actors import LearnerState
+from flops_protocol.messages.actors import AggregatorState, LearnerState
 from flops_protocol.messages.observer import StageSpan, Summary
 from flops_protocol.messages.project import ProjectStage, RoundMetrics, TrainingResult
 
@@ -118,9 +118,13 @@ def _estimate(view: View, stage: ProjectStage) -> float | None:
     """Seconds that the current stage still takes, where that can be known."""
     if stage is ProjectStage.BUILDING and view.progress is not None:
         return view.progress.estimate_seconds
-    if stage is ProjectStage.TRAINING and view.round is not None:
+    if stage is ProjectStage.TRAINING and view.round is not None and not _tracking(view):
         return max(0, view.round.rounds - view.round.round) * view.round.seconds
     return None
+
+
+def _tracking(view: View) -> bool:
+    return view.aggregator is not None and view.aggregator.state is AggregatorState.TRACKING
 
 
 def _text(view: View, stage: ProjectStage) -> str:
@@ -131,6 +135,8 @@ def _text(view: View, stage: ProjectStage) -> str:
         case ProjectStage.DEPLOYING if view.learners:
             joined = sum(status.state in _JOINED for status in view.learners.values())
             return f"{joined} of {len(view.learners)} learners have joined"
+        case ProjectStage.TRAINING if _tracking(view):
+            return "All rounds are done; metrics and model go to MLflow"
         case ProjectStage.TRAINING if _round(view):
             metrics = _last_metrics(view, None)
             accuracy = "" if metrics is None else f", accuracy {metrics.accuracy:.3f}"

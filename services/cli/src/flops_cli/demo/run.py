@@ -22,7 +22,7 @@ from rich.markup import escape
 from flops_cli.adapters.mqtt import connected
 from flops_cli.data import folder
 from flops_cli.demo import digits, report
-from flops_cli.demo.example import find, make_repository
+from flops_cli.demo.example import EXAMPLES, find, make_repository
 from flops_cli.exits import ExitCode
 from flops_cli.mesh.embedded import embedded_mesh
 from flops_cli.mesh.foreground import NO_ISOLATION
@@ -194,17 +194,19 @@ def _show(end: End, proof: dict[str, object], output: Output) -> None:
 
 
 def _say_next(example: str, output: Output, place: Place, *, keep: bool) -> None:
-    state = place.state.root
-    output.console.print("\n[bold]What next[/]")
+    other = next(name for name in EXAMPLES if name != example)
+    steps = [(f"flops demo --example {other}", "another kind of model")]
     if keep:
-        output.console.print(f"  flops ui --state {state}        metrics and models in MLflow")
-        output.console.print(f"  flops up --state {state}        the same mesh again")
+        steps.append((f"flops ui --state {place.state.root}", "metrics and models in MLflow"))
+        steps.append((f"flops up --state {place.state.root}", "the same mesh again"))
     else:
-        output.console.print("  flops demo --keep               the same, and everything stays to be looked at")
-    other = next(name for name in ("digits-numpy", "digits-sklearn") if name != example)
-    output.console.print(f"  flops demo --example {other:<11} another kind of model")
-    output.console.print("  flops up                        a mesh for your own projects; then: flops submit sla.json")
-    output.console.print("  docs/getting-started.md         your own repository, data and SLA, step by step")
+        steps.append(("flops demo --keep", "the same, and everything stays to be looked at"))
+    steps.append(("flops up", "a mesh for your own projects; then: flops submit FILE"))
+    steps.append(("docs/getting-started.md", "your own repository, data and SLA, step by step"))
+    width = max(len(command) for command, _ in steps)
+    output.console.print("\n[bold]What next[/]")
+    for command, what in steps:
+        output.console.print(f"  {command.ljust(width)}  [dim]{what}[/]")
 
 
 def _say(output: Output, sentence: str) -> None:

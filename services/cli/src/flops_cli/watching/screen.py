@@ -72,6 +72,9 @@ class Screen:
             Text.from_markup(f"\n[bold]{self._project}[/]  {summary.percent:.0f} %  [dim]{escape(summary.text)}[/]"),
             self._stages(summary),
         ]
+        if summary.learners and not summary.stage.ended:
+            learners = ", ".join(f"{name} {state}" for name, state in summary.learners.items())
+            parts.append(Text.from_markup(f"[dim]learners[/]  {escape(learners)}"))
         if self._rounds:
             parts.append(self._round_table())
         return Group(*parts)
