@@ -26,7 +26,7 @@ def main() -> None:
     lines = "".join(f'  "{pin}",\n' for pin in pins())
     text = PYPROJECT.read_text(encoding="utf-8")
     text, count = re.subn(
-        r"^constraint-dependencies = \[.*?^?\]$",
+        r"^constraint-dependencies = \[(?:\]|.*?^\])$",
         f"constraint-dependencies = [\n{lines}]",
         text,
         count=1,
