@@ -180,6 +180,11 @@ def test_numbers_are_numbers(value: Any) -> None:
     assert found.keys() == {"$.training_configuration.training_rounds"}
 
 
+def test_a_number_that_no_message_can_carry_is_a_mistake() -> None:
+    found = mistakes_of(SMALLEST | {"strategy": {"arguments": {"least": -(2**63), "more": 2**63, "deep": [10**30]}}})
+    assert found.keys() == {"$.strategy.arguments.more", "$.strategy.arguments.deep[0]"}
+
+
 @pytest.mark.parametrize("document", ["[]", "3", '"text"', "null", "NaN"])
 def test_a_document_that_is_no_object_is_a_mistake(document: str) -> None:
     assert mistakes_of(document).keys() == {"$"}

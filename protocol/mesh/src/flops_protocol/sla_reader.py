@@ -157,6 +157,8 @@ def _mistakes_of_values(value: Any, path: str) -> list[SlaMistake]:
             mistakes += _mistakes_of_values(member, f"{path}[{index}]")
     elif isinstance(value, float) and not math.isfinite(value):
         mistakes.append(SlaMistake(path=path, found=_found(value), allowed="a finite number"))
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        mistakes.append(SlaMistake(path=path, found=_found(value), allowed="a whole number of at most 64 bits"))
     elif isinstance(value, str) and any(0xD800 <= ord(character) < 0xE000 for character in value):
         mistakes.append(SlaMistake(path=path, found=_found(value), allowed="whole characters (no half of a pair)"))
     return mistakes
