@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,9 @@ class Mesh:
             "FLOPS_RECONCILE_SECONDS": "2",
             "FLOPS_LOST_SECONDS": "2",
             "FLOPS_START_SECONDS": "10",
+            # Only the Python of the tests and what the system has: looking for others takes a while at every start.
+            "HOME": str(self.root),
+            "PATH": f"{Path(shutil.which('git') or 'git').parent}:/usr/bin:/bin",
             **self.extra,
         }
 

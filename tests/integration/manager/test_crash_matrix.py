@@ -110,7 +110,9 @@ def story(history: list[ProjectEvent]) -> tuple[list[tuple[str, ...]], Counter[t
 @pytest.mark.timeout(900)
 async def test_a_crash_anywhere_changes_no_project(mesh: Mesh) -> None:
     drivers = Drivers(mesh)
-    manager = mesh.manager_process()
+    # Dozens of projects live at once, and every manager only for a second or two: nobody is silent only because it is
+    # not his turn yet.
+    manager = mesh.manager_process(FLOPS_START_SECONDS="120", FLOPS_LOST_SECONDS="60", FLOPS_RECONCILE_SECONDS="10")
     try:
         # As it is when nothing happens. It also has the images built that normal projects find.
         await manager.start()

@@ -197,19 +197,39 @@ anyio.run(main)
         assert (await engine.nodes(fresh=True))[0].data_tags[0].rows == 42
 
 
-def test_a_file_that_is_no_parquet_is_left_out(tmp_path: Path) -> None:
-    add_data(tmp_path, "digits", 5)
-    (tmp_path / "digits/broken.parquet").write_bytes(b"PAR1 not really")
-    (tmp_path / "digits/notes.txt").write_text("")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / ".hidden").mkdir()
-    folder = DataFolder(tmp_path)
+async def test_a_file_that_is_no_parquet_is_left_out(tmp_path: Path) -> None:
+    data, book = tmp_path / "data", tmp_path / "engine/data.json"
+    add_data(data, "digits", 5)
+    (data / "digits/broken.parquet").write_bytes(b"PAR1 not really")
+    (data / "digits/notes.txt").write_text("")
+    (data / "empty").mkdir()
+    (data / ".hidden").mkdir()
+    folder = DataFolder(data, book)
     for _ in range(2):
-        tags = folder.scan()
+        tags = await folder.scan()
         assert [(tag.tag, tag.files, tag.rows) for tag in tags] == [("digits", 1, 5), ("empty", 0, 0)]
-    (tmp_path / "digits/broken.parquet").unlink()
-    add_data(tmp_path, "digits", 3)
-    assert folder.scan()[0].rows == 8
+    (data / "digits/broken.parquet").unlink()
+    add_data(data, "digits", 3)
+    assert (await folder.scan())[0].rows == 8
+
+
+async def test_a_data_file_is_read_once_and_again_when_it_has_changed(tmp_path: Path) -> None:
+    data, book = tmp_path / "data", tmp_path / "engine/data.json"
+    add_data(data, "digits", 5)
+    await DataFolder(data, book).scan()
+    # The book is believed, by the next manager, too.
+    book.write_text(book.read_text().replace('"rows":5', '"rows":77'))
+    folder = DataFolder(data, book)
+    assert (await folder.scan())[0].rows == 77
+    os.utime(data / "digits/part-5.parquet", (1, 1))
+    assert (await folder.scan())[0].rows == 5
+    # Without a book, or with one that somebody has damaged, everything is read again.
+    book.write_text("{")
+    assert (await DataFolder(data, book).scan())[0].rows == 5
+
+
+async def test_without_a_data_folder_there_is_no_data(tmp_path: Path) -> None:
+    assert await DataFolder(tmp_path / "none", tmp_path / "book.json").scan() == []
 
 
 async def test_interpreters_are_those_that_run() -> None:

@@ -18,7 +18,8 @@ async def sweep(store: Store, engine: Engine, seconds: float) -> None:
         try:
             for actor in await engine.list():
                 wanted = actor.project in store.live and actor.instance in (await store.state(actor.project)).actors
-                if not wanted:
+                # It may have been removed, with its project at its end, while the others were looked at.
+                if not wanted and actor in await engine.list(actor.project):
                     log.warning("an actor that nobody wants is removed", project=actor.project, instance=actor.instance)
                     await engine.remove(actor.project, actor.instance)
         except (FlopsError, OSError) as error:

@@ -61,7 +61,7 @@ class ProcessEngine:
         self._options = options
         self._folder = EngineFolder(options.folder.absolute())
         self._images = ImageStore(self._folder)
-        self._data = DataFolder(options.data.absolute())
+        self._data = DataFolder(options.data.absolute(), self._folder.data_book)
         self._interpreters: dict[str, Path] | None = None
         self._discovering = anyio.Lock()
         self._scanning = anyio.Lock()
@@ -81,7 +81,8 @@ class ProcessEngine:
             if self._node is None or fresh:
                 pythons = await self._pythons()
                 actors = await self.list()
-                self._node = await anyio.to_thread.run_sync(self._look_at_node, list(pythons), len(actors))
+                tags = await self._data.scan()
+                self._node = await anyio.to_thread.run_sync(self._look_at_node, list(pythons), tags, len(actors))
             return [self._node]
 
     async def deploy(self, actor: ActorSpec) -> None:
@@ -181,9 +182,8 @@ class ProcessEngine:
         environment |= runnable.environment | {"HOME": str(folder.state), "FLOPS_IMAGE_ROOT": str(runnable.root)} | own
         return [str(python), *runnable.command], environment, runnable.folder or folder.state
 
-    def _look_at_node(self, pythons: Sequence[str], actors: int) -> NodeStatus:
+    def _look_at_node(self, pythons: Sequence[str], tags: Sequence[DataTag], actors: int) -> NodeStatus:
         self._folder.root.mkdir(parents=True, exist_ok=True)
-        tags: Sequence[DataTag] = self._data.scan()
         return describe(self._options.node, pythons, tags, self._folder.root, actors)
 
     def _list(self, project: str | None) -> Sequence[EngineActor]:

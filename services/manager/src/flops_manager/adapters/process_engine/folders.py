@@ -33,6 +33,11 @@ class EngineFolder:
         return self.root / "actors"
 
     @property
+    def data_book(self) -> Path:
+        """What the node's data files said of themselves."""
+        return self.root / "data.json"
+
+    @property
     def logs(self) -> Path:
         """The logs of actors that were removed, by project."""
         return self.root / "logs"
