@@ -84,7 +84,7 @@ def assert_logged_once(uri: str, journal: Journal) -> None:
     assert run.data.tags["commit"] == "c0ffee"
     assert run.data.params == {"strategy": "FedAvg"}
     history = client.get_metric_history(run.info.run_id, "accuracy")
-    assert sorted({(point.step, point.value) for point in history}) == list(enumerate(ACCURACY, start=1))
+    assert sorted((point.step, point.value) for point in history) == list(enumerate(ACCURACY, start=1))
 
     (model,) = client.search_logged_models([experiment.experiment_id])
     assert model.source_run_id == run.info.run_id

@@ -177,11 +177,17 @@ class Tracker:
         )
         if model.status != LoggedModelStatus.READY:
             self._client.log_model_artifacts(model.model_id, str(self._journal.folder / entry.folder))
+            # The run has these already; with the time of their round, they are the same points and no further ones.
+            at = self._time_of(entry)
             for name, value in entry.metrics.items():
-                self._client.log_metric(run, name, value, timestamp=entry.at, step=entry.round, model_id=model.model_id)
+                self._client.log_metric(run, name, value, timestamp=at, step=entry.round, model_id=model.model_id)
             self._client.log_outputs(run, [LoggedModelOutput(model.model_id, step=entry.round)])
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self._note(model_uri=f"models:/{model.model_id}")
+
+    def _time_of(self, entry: Any) -> int:
+        rounds = (other for other in self._journal.entries() if other.kind == "round" and other.round == entry.round)
+        return int(next(rounds, entry).at)
 
     def _note(self, **changes: Any) -> None:
         self._progress = replace(self._progress, **changes)
