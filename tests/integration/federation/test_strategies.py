@@ -7,7 +7,7 @@ from flops_aggregator.parameters import kinds_of, to_arrays
 from flops_protocol.errors import FlopsError
 from flops_protocol.sla import STRATEGIES
 
-from tests.integration.federation.fleet import FIRST, fleet
+from tests.integration.federation.fleet import FIRST, Line, fleet, forged
 
 ARGUMENTS = {
     "FedAvgM": {"server_momentum": 0.3, "server_learning_rate": 0.9},
@@ -92,3 +92,18 @@ async def test_a_strategy_that_cannot_go_on_says_so():
             await learners.round(federation).run(1, FIRST, learners.names)
         assert raised.value.body.code == "FLOPS-T014"
         assert "Bulyan" in raised.value.body.detail
+
+
+async def test_the_strategys_configuration_reaches_the_learner():
+    seen = []
+    line = Line(0)
+    answer = forged(lambda parcel: parcel, line)
+
+    async def handle(parcel):
+        seen.append(dict(parcel.configs["config"]))
+        return await answer(parcel)
+
+    async with fleet(1, {"learner-0": handle}) as learners:
+        await learners.round(learners.federation("FedProx", proximal_mu=0.25)).run(4, FIRST, learners.names)
+        assert seen[0] == {"proximal-mu": 0.25, "server-round": 4}
+        assert seen[1] == {"server-round": 4}

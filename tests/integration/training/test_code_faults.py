@@ -148,3 +148,18 @@ async def test_a_strategy_that_cannot_be_used_is_refused_before_anyone_waits(tmp
         end = await stage.ended(20)
         assert end.error.code == "FLOPS-T014", stage.story()
         assert detail in end.error.detail
+
+
+async def test_hierarchical_is_trained_as_classic(tmp_path):
+    async with staged(tmp_path, spec=spec_of(min_available_clients=2, mode="hierarchical")) as stage:
+        stage.start_all()
+        assert (await stage.ended()).state == "done", stage.story()
+
+
+async def test_a_training_over_tls(tmp_path):
+    encrypted = {"FLOPS_TLS": "true"}
+    async with staged(tmp_path, spec=spec_of(min_available_clients=2), environment=encrypted) as stage:
+        stage.start_all()
+        assert (await stage.ended()).state == "done", stage.story()
+        told = [status.endpoint for status in stage.aggregator if status.endpoint is not None]
+        assert told[0].certificate.startswith("-----BEGIN CERTIFICATE-----")

@@ -130,10 +130,11 @@ class Conductor:
         # Some strategies collect garbage once a learner; without Flower's modules to walk through, that costs nothing.
         gc.freeze()
         sla = self._wish.spec.sla
-        if sla.federation != "stream" or sla.training_configuration.mode != "classic":
-            wanted = f"federation: {sla.federation}, mode: {sla.training_configuration.mode}"
-            hint = "Use federation: stream (the default) and mode: classic."
-            raise FlopsError("FLOPS-T014", f"{wanted} cannot be run by this version", hint=hint)
+        if sla.federation != "stream":
+            hint = "Use federation: stream, which is the default."
+            raise FlopsError("FLOPS-T014", f"federation: {sla.federation} cannot be run by this version", hint=hint)
+        if sla.strategy.name == "FedProx":
+            log.warning("the code is not told of FedProx's proximal term: without it, FedProx trains as FedAvg does")
         return FlowerFederation(
             make_strategy(sla.strategy, sla.training_configuration), StreamGrid(server, loop, reason_of)
         )
