@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from flops_protocol.identifiers import InstanceName, ProjectId
 from pydantic import Field, field_validator
@@ -27,7 +27,7 @@ class BuilderSettings(BaseSettings):
 
     builder_version: str = Field(default_factory=lambda: version("flops-builder"))
     """Part of the image key, as the manager computes it."""
-    base_image: str = "scratch"
+    base_image: Literal["scratch"] = "scratch"
     """What the layers stand on. Only `scratch` is built in: the node brings Python."""
     glibc: str = Field(default="2.28", pattern=r"^2\.[0-9]+$")
     """The oldest C library that the wheels must run on (PEP 600)."""

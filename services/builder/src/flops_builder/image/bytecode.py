@@ -29,7 +29,11 @@ SECONDS = 600.0
 FORMAT = "1"
 """Count it up when the worker compiles in another way."""
 PROCESSES = 2
-SKIP = re.compile(r"(^|/)(tests?|conftest\.py|__pycache__|site-packages)(/|$)")
+SKIP = re.compile(
+    r"(^|/)(tests?|conftest\.py|__pycache__|site-packages)(/|$)|"
+    r"^(grpc/(beta|experimental|framework)|mlflow/(genai/(judges|scorers)|store/(db|db_migrations|fs2db|jobs))|"
+    r"flwr/server/superlink|rich/_unicode_data|skops/(card|cli)|tzdata|numpy/(distutils|f2py))/"
+)
 ONLY_IN: Mapping[str, re.Pattern[str]] = {
     "runtime": re.compile(
         r"^([^/]+\.py$|flops_|flwr/(__init__\.py|app|agentapp|client|clientapp|common|compat|proto|server|serverapp)|"

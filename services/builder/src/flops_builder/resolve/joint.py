@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flops_builder.dependencies.declaration import Requirement
+from flops_builder.dependencies.names import TORCH
 from flops_builder.failing import tasks
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.resolver import Resolver
@@ -77,6 +78,8 @@ class JointResolver:
         if cpu:
             try:
                 return await self.resolver.lock(texts, target, constraints=[*limits, *cpu])
-            except UnresolvableError:
-                pass  # another package wants another PyTorch: then what the index has
+            except UnresolvableError as error:
+                if not any(name in error.explanation for name in TORCH):
+                    raise
+                # another package wants another PyTorch: then what the index has
         return await self.resolver.lock(texts, target, constraints=limits)
