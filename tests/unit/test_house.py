@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MEMBERS = sorted(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("*/*/src"))
+MEMBERS = sorted(
+    str(path.parent.relative_to(ROOT)) for group in ("protocol", "services") for path in ROOT.glob(f"{group}/*/src")
+)
 
 
 @pytest.mark.timeout(300)
