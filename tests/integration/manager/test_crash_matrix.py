@@ -109,6 +109,8 @@ def story(history: list[ProjectEvent]) -> tuple[list[tuple[str, ...]], Counter[t
 
 @pytest.mark.timeout(900)
 async def test_a_crash_anywhere_changes_no_project(mesh: Mesh) -> None:
+    if mesh.broker.kind != "mosquitto":
+        pytest.skip("the embedded broker keeps nothing for a client that is away, and stalls under many killed ones")
     drivers = Drivers(mesh)
     # Dozens of projects live at once, and every manager only for a second or two: nobody is silent only because it is
     # not his turn yet.

@@ -202,7 +202,7 @@ def main() -> None:
     instance = {"kind": KIND, "instance": settings.instance}
     testament = Testament(SERVICE_STATUS, service_status(settings, "lost"), instance)
     identity = Identity(KIND, settings.instance)
-    bus = connect(settings.broker, identity, testament, settings.credential_file, settings.connect_timeout)
+    bus = connect(settings, identity, testament)
     try:
         anyio.run(_run_until_signal, settings, bus)
     except* FlopsError as errors:

@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     """`user:password` for the broker; absent where the broker is open."""
     connect_timeout: float = Field(default=10, gt=0)
     """How long the manager waits for the broker at its start."""
+    session_seconds: int = Field(default=24 * 3600, ge=0)
+    """How long the broker keeps for us what we miss while we are away."""
     instance: InstanceName = "manager-1"
     state_dir: Path = Path(".flops/manager")
     tracking_uri: str | None = None

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flops_protocol.bus import Bus, Identity, Testament
 from flops_protocol.bus.mqtt import Credential, MqttBus
 
-SESSION_SECONDS = 24 * 3600
-"""How long the broker keeps for us what we miss while we are away."""
+from flops_manager.settings import Settings
 
 
-def connect(
-    url: str, identity: Identity, testament: Testament, credential_file: Path | None, connect_timeout: float
-) -> Bus:
-    """A bus on the broker at `url`; the credential file holds `user:password`."""
+def connect(settings: Settings, identity: Identity, testament: Testament) -> Bus:
+    """A bus on the broker of the settings; the credential file holds `user:password`."""
     credential = None
-    if credential_file is not None:
-        user, _, password = credential_file.read_text().strip().partition(":")
+    if settings.credential_file is not None:
+        user, _, password = settings.credential_file.read_text().strip().partition(":")
         credential = Credential(user, password)
     return MqttBus(
-        url,
+        settings.broker,
         identity,
         testament=testament,
         credential=credential,
-        session_seconds=SESSION_SECONDS,
-        connect_timeout=connect_timeout,
+        session_seconds=settings.session_seconds,
+        connect_timeout=settings.connect_timeout,
     )
