@@ -243,6 +243,16 @@ async def test_facts_wait_in_their_order_until_they_are_consumed(store: Store) -
     assert [fact.number for fact in (await store.there("digits-1")).facts] == [facts[2].number]
 
 
+async def test_what_actors_said_is_forgotten_at_the_end(store: Store) -> None:
+    await submit(store)
+    await store.keep_report("digits-1", "builder", report("ready", 5), receipt(10))
+    message = round_report(1).model_dump_json().encode()
+    await store.keep_fact("digits-1", "aggregator", "round", message, receipt(11))
+    await store.change("digits-1", lambda _: [enter(ProjectStage.CANCELLED)])
+    there = await store.there("digits-1")
+    assert (dict(there.reports), list(there.facts)) == ({}, [])
+
+
 async def test_it_is_known_how_long_nobody_was_there(store: Store) -> None:
     assert await store.alive(START) is None
     assert await store.alive(START) == START

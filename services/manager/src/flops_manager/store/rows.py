@@ -180,6 +180,12 @@ def delete_facts(connection: sqlite3.Connection, numbers: Iterable[int]) -> None
     connection.executemany("DELETE FROM facts WHERE number = ?", [(number,) for number in numbers])
 
 
+def forget_actors(connection: sqlite3.Connection, project: str) -> None:
+    """What actors of a project have said counts no more: it has ended, and its history says what there is to say."""
+    connection.execute("DELETE FROM reports WHERE project = ?", (project,))
+    connection.execute("DELETE FROM facts WHERE project = ?", (project,))
+
+
 def there(connection: sqlite3.Connection, project: str) -> There:
     """See `Store.there`."""
     reports = {

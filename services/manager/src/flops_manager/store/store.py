@@ -281,6 +281,8 @@ class Store:
     def _write(self, connection: sqlite3.Connection, change: Change, report: ErrorReport | None) -> None:
         rows.insert_entries(connection, change.entries)
         rows.update_project(connection, status(change.after))
+        if change.after.stage.ended:
+            rows.forget_actors(connection, change.after.project)
         rows.insert_outbox(connection, self._announce(change, report))
 
 
