@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from anyio import current_time
 from flops_protocol.bus import Bus
-from flops_protocol.channels import LIST, Channel
+from flops_protocol.channels import CANCEL, HISTORY, LIST, LOGS, SHOW, Channel
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages._base import Message
 from flops_protocol.messages.requests import ListRequest, Reply, SlaMistake
@@ -18,6 +19,9 @@ from flops_cli.mesh.state import StateFolder
 M = TypeVar("M", bound=Message)
 
 ANSWER_SECONDS = 15.0
+ASK_AGAIN_SECONDS = 3.0
+REPEATABLE: tuple[Channel[Any], ...] = (LIST, SHOW, CANCEL, HISTORY, LOGS)
+"""What can be asked twice: the answer is the same, and nothing more is done."""
 
 
 class Refused(FlopsError):  # noqa: N818 - it is the mesh's answer, not a defect
@@ -70,13 +74,33 @@ async def session(broker: str | None, state: Path) -> AsyncIterator[Bus]:
 async def ask(bus: Bus, channel: Channel[M], message: M, *, timeout: float = ANSWER_SECONDS) -> Reply:
     """Asks, and gives back an answer that is no error.
 
+    What may be asked twice without harm is asked again: a broker that has just started passes a request on to nobody
+    while the service is not connected to it yet.
+
     :raises Refused: when the answer is an error
     :raises FlopsError: FLOPS-P008 when there is none in time
     """
-    reply = await bus.request(channel, message, timeout=timeout)
+    until = current_time() + timeout
+    while True:
+        left = until - current_time()
+        patience = min(left, ASK_AGAIN_SECONDS) if channel in REPEATABLE else left
+        try:
+            reply = await bus.request(channel, message, timeout=patience)
+            break
+        except FlopsError as error:
+            if error.body.code != "FLOPS-P008" or current_time() >= until:
+                raise
     if reply.error is not None:
         raise Refused.from_reply(reply)
     return reply
+
+
+async def until_managed(bus: Bus) -> None:
+    """Returns when the manager answers: before a request that must not be sent twice.
+
+    :raises FlopsError: FLOPS-P008 when it does not in time
+    """
+    await ask(bus, LIST, ListRequest(limit=1))
 
 
 async def full_id(bus: Bus, project: str) -> str:

@@ -22,7 +22,7 @@ from flops_protocol.messages.requests import (
 from flops_cli import options, tables
 from flops_cli.exits import ExitCode
 from flops_cli.output import Output
-from flops_cli.session import ask, full_id, session
+from flops_cli.session import ask, full_id, session, until_managed
 from flops_cli.watching.watch import watch_project
 
 SUBMIT_SECONDS = 60.0
@@ -55,6 +55,7 @@ def submit(
 
     async def run() -> ExitCode:
         async with session(broker, state) as bus:
+            await until_managed(bus)
             reply = await ask(bus, SUBMIT, SubmitRequest(sla=text, token=token), timeout=SUBMIT_SECONDS)
             project = reply.project or ""
             report = {"project": project, "created": reply.created, "notices": reply.notices}
@@ -87,6 +88,7 @@ def plan(
 
     async def run() -> ExitCode:
         async with session(broker, state) as bus:
+            await until_managed(bus)
             report = (await ask(bus, PLAN, PlanRequest(sla=text), timeout=SUBMIT_SECONDS)).plan
         if report is None:
             raise TypeError("the manager answered a plan without a plan")
