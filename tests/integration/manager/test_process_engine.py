@@ -24,8 +24,9 @@ from flops_manager.engine import Engine, Presence
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import ImageReference, Role
 
-from tests.integration.manager.engine_suite import EngineSuite, eventually
+from tests.integration.manager.engine_suite import ACTOR, EngineSuite, eventually
 from tests.integration.manager.harness import add_data
+from tests.integration.manager.images import Layout
 
 
 def process_engine(root: Path, builder: tuple[str, ...] = ("false",)) -> ProcessEngine:
@@ -178,13 +179,34 @@ anyio.run(main)
         assert len(list((tmp_path / "engine/images").iterdir())) == 1
 
     async def test_what_a_killed_manager_left_half_made_is_taken_away(self, tmp_path: Path) -> None:
-        (tmp_path / "engine/new/layer-x").mkdir(parents=True)
+        left = tmp_path / "engine/new/earlier-run/layer-x"
+        left.mkdir(parents=True)
         async with running(tmp_path):
 
             async def tidy() -> bool:
-                return not (tmp_path / "engine/new/layer-x").exists()
+                return not left.exists()
 
             await eventually(tidy)
+
+    async def test_what_is_being_made_is_not_taken_away(self, layout: Layout, tmp_path: Path) -> None:
+        """An engine tidies up when it starts, and may be asked to deploy in the same moment."""
+        files = {f"opt/flops/code/{number}.py": b"x" * 100 for number in range(3000)}
+        files["opt/flops/runtime/flops_start.py"] = ACTOR
+        files["opt/flops/code/model.py"] = b"the code"
+        image = layout.image([layout.layer(files)], ["python3", "/opt/flops/runtime/flops_start.py"])
+        engine = process_engine(tmp_path)
+        async with anyio.create_task_group() as group:
+            spec = self.spec(ImageReference.model_validate(layout.reference(image)))
+            group.start_soon(engine.deploy, spec)
+            with anyio.fail_after(10):
+                while not list((tmp_path / "engine").glob("new/*/*/code/*")):  # noqa: ASYNC110
+                    await anyio.sleep(0.001)
+            group.start_soon(engine.run)
+            await self.logged(engine, "runs")
+            group.cancel_scope.cancel()
+        (code,) = (tmp_path / "engine").glob("layers/*/code")
+        assert len(list(code.iterdir())) == 3001
+        await engine.remove("runs-1", "node-1-1")
 
     async def test_the_node_tells_its_data(self, engine: Engine, tmp_path: Path) -> None:
         add_data(tmp_path / "data", "digits", 30)

@@ -193,7 +193,9 @@ class ProcessEngine:
 
     def _tidy(self) -> None:
         """Takes away what a killed manager left half made, and logs that nobody will ask for any more."""
-        shutil.rmtree(self._folder.new, ignore_errors=True)
+        for path in self._folder.half_made.glob("*"):
+            if path != self._folder.new:
+                shutil.rmtree(path, ignore_errors=True)
         oldest = time.time() - LOG_DAYS * 86_400
         for path in self._folder.logs.glob("*/*.log"):
             if path.stat().st_mtime < oldest:

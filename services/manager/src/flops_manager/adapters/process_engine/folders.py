@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from flops_protocol.identifiers import uuid7
 
 
 @dataclass(frozen=True)
@@ -11,6 +13,8 @@ class EngineFolder:
     """The engine's own folder: `layers/`, `images/`, `actors/{project}/{instance}/`, `logs/{project}/`, `new/`."""
 
     root: Path
+    run: str = field(default_factory=uuid7)
+    """This run of the engine, so that what an earlier one left half made is told apart from what is being made."""
 
     @property
     def layers(self) -> Path:
@@ -23,9 +27,14 @@ class EngineFolder:
         return self.root / "images"
 
     @property
-    def new(self) -> Path:
-        """What is being made, and is renamed to its place when it is whole."""
+    def half_made(self) -> Path:
+        """What was being made in any run, by run."""
         return self.root / "new"
+
+    @property
+    def new(self) -> Path:
+        """What is being made in this run, and is renamed to its place when it is whole."""
+        return self.half_made / self.run
 
     @property
     def actors(self) -> Path:
