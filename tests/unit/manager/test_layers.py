@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 import tempfile
 import threading
@@ -114,6 +115,21 @@ def test_a_layer_is_unpacked_once(tmp_path: Path) -> None:
     first = extract(tmp_path, content)
     (first / "mark").write_text("")
     assert (extract(tmp_path, content) / "mark").exists()
+
+
+def test_a_layer_that_the_machine_went_down_after_is_unpacked_again(tmp_path: Path) -> None:
+    content = archive(("opt/flops/a", "file", "x"))
+    root = extract(tmp_path, content)
+    mark = root.with_suffix(".boot")
+    (root / "a").write_text("")
+    mark.write_text("another run of the machine")
+    assert (extract(tmp_path, content) / "a").read_text() == "x"
+    # After a while it is on the disk, and a reboot makes no difference.
+    os.utime(mark, (1, 1))
+    extract(tmp_path, content)
+    assert not mark.exists()
+    (root / "a").write_text("y")
+    assert (extract(tmp_path, content) / "a").read_text() == "y"
 
 
 def test_two_who_unpack_at_once_do_not_meet(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import anyio
 import anyio.to_thread
 
 from flops_manager.adapters.process_engine.folders import ActorFolder
-from flops_manager.adapters.process_engine.record import Record, alive, boot_id, number
+from flops_manager.adapters.process_engine.machine import boot_id
+from flops_manager.adapters.process_engine.record import Record, alive, number
 
 KILL_SECONDS = 5
 _TICKS = os.sysconf("SC_CLK_TCK")

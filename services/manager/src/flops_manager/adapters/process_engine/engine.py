@@ -23,8 +23,9 @@ from flops_manager.adapters.process_engine.hints import Hints
 from flops_manager.adapters.process_engine.images import ImageStore
 from flops_manager.adapters.process_engine.interpreters import discover
 from flops_manager.adapters.process_engine.launch import launch
+from flops_manager.adapters.process_engine.machine import boot_id
 from flops_manager.adapters.process_engine.node import describe, this_platform
-from flops_manager.adapters.process_engine.record import Record, boot_id, look
+from flops_manager.adapters.process_engine.record import Record, look
 from flops_manager.engine import ActorSpec, EngineActor, Presence
 
 LOG_TAIL_BYTES = 64 * 1024

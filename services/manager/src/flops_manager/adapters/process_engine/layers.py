@@ -7,16 +7,21 @@ import os
 import shutil
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
+from flops_manager.adapters.process_engine.machine import boot_id
+
 IMAGE_ROOT = PurePosixPath("opt/flops")
 """Where the layers of our images keep everything. What else an image has (a base image's system) the host has, too."""
 _ROOT_PARTS = list(IMAGE_ROOT.parts)
 CHUNK = 1024 * 1024
+DISK_SECONDS = 300
+"""After how long everything that was written is on the disk: ten times what Linux waits by default."""
 
 
 class BadLayerError(Exception):
@@ -33,7 +38,7 @@ def unpack(blob: Path, digest: str, into: Path, scratch: Path) -> Path:
     :raises OSError: when it cannot be read or written
     """
     target = into / digest.removeprefix("sha256:")
-    if target.is_dir():
+    if _is_whole(target):
         return target
     into.mkdir(parents=True, exist_ok=True)
     scratch.mkdir(parents=True, exist_ok=True)
@@ -47,6 +52,7 @@ def unpack(blob: Path, digest: str, into: Path, scratch: Path) -> Path:
             if found.result() != digest:
                 raise BadLayerError(f"{digest} has other bytes than its digest says")
         fresh.chmod(0o755)
+        _mark(target).write_text(boot_id())
         try:
             fresh.rename(target)
         except OSError:
@@ -55,6 +61,31 @@ def unpack(blob: Path, digest: str, into: Path, scratch: Path) -> Path:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return target
+
+
+def _mark(target: Path) -> Path:
+    """Says in which run of the machine a layer was unpacked, until it is on the disk for certain."""
+    return target.with_suffix(".boot")
+
+
+def _is_whole(target: Path) -> bool:
+    """Whether a layer is there. One that the machine went down after is not: its files may be empty.
+
+    To wait for the disk instead would take longer than unpacking it.
+    """
+    if not target.is_dir():
+        return False
+    try:
+        mark = _mark(target)
+        boot, age = mark.read_text(), time.time() - mark.stat().st_mtime
+    except FileNotFoundError:
+        return True
+    if boot != boot_id():
+        shutil.rmtree(target)
+        return False
+    if age > DISK_SECONDS:
+        mark.unlink(missing_ok=True)
+    return True
 
 
 def _digest(blob: Path) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from flops_protocol.messages.project import Role
 
 from flops_manager.adapters.process_engine.folders import ActorFolder
+from flops_manager.adapters.process_engine.machine import boot_id
 from flops_manager.engine import EngineActor, Presence
 
 # A lock that somebody only looks at must not be taken for held: looking and taking exclude each other.
@@ -46,11 +47,6 @@ class Record:
         fresh = folder.record.with_suffix(".new")
         fresh.write_text(json.dumps(asdict(self)))
         fresh.replace(folder.record)
-
-
-def boot_id() -> str:
-    """This run of the machine."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 @contextmanager
