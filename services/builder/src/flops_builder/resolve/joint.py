@@ -38,8 +38,8 @@ class JointResolver:
     resolver: Resolver
     request: Request
 
-    async def attempt(self, requirements: Sequence[Requirement]) -> Attempt:
-        """These requirements, for every target at once.
+    async def attempt(self, requirements: Sequence[Requirement], limits: Sequence[str] = ()) -> Attempt:
+        """These requirements, for every target at once, within the request's constraints and these.
 
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         """
@@ -47,7 +47,7 @@ class JointResolver:
 
         async def one(target: Target) -> None:
             try:
-                attempt.locks[target] = await self._lock(requirements, target)
+                attempt.locks[target] = await self._lock(requirements, target, limits)
             except UnresolvableError as error:
                 attempt.failures[target] = error.explanation
 
@@ -68,9 +68,9 @@ class JointResolver:
             return None
         return next(iter(lock.versions.values()), None)
 
-    async def _lock(self, requirements: Sequence[Requirement], target: Target) -> Lock:
+    async def _lock(self, requirements: Sequence[Requirement], target: Target, limits: Sequence[str]) -> Lock:
         texts = [each.text for each in requirements]
-        limits = [each.text for each in self.request.constraints]
+        limits = [*(each.text for each in self.request.constraints), *limits]
         find_links = self.resolver.uv.index.find_links
         cpu = cpu_constraints(requirements, target, find_links)
         for other in self.request.targets:
