@@ -84,7 +84,7 @@ CASES = [
     Case("fit_model fails", "FLOPS-T007", "fit_raises", "model_manager.py"),
     Case("fit_model hangs", "FLOPS-T008", "hangs", sla={"deadlines": {"round": 3}}),
     Case("fit_model exits", "FLOPS-T009", "calls_exit"),
-    Case("fit_model eats memory", "FLOPS-T010", "eats_memory", sla={"resource_constraints": {"memory": 400}}),
+    Case("fit_model eats memory", "FLOPS-T010", "eats_memory", sla={"resource_constraints": {"memory": 100}}),
     # placement
     Case("data tag on no node", "FLOPS-D002", sla={"training_configuration": {"data_tags": ["moon"]}}, says="moon"),
 ]

@@ -31,7 +31,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("text", "expected", "alive"), FAULTS)
 async def test_one_learner_fails_and_the_other_goes_on(tmp_path, text, expected, alive):
-    spec = spec_of(min_available_clients=2, sla={"resource_constraints": {"memory": 800}})
+    spec = spec_of(min_available_clients=2, sla={"resource_constraints": {"memory": 1024}})
     async with staged(tmp_path, text, spec=spec) as stage:
         stage.start_all()
         end = await stage.ended()

@@ -63,10 +63,12 @@ def test_a_document_in_the_style_of_the_manual_is_read() -> None:
     assert sla.training_configuration.min_available_clients == 3
     assert sla.post_training_steps == [PostTrainingStep.BUILD_IMAGE, PostTrainingStep.DEPLOY_IMAGE]
     assert sla.resource_constraints.storage == 25
-    assert len(notices) == 2
+    assert sla.resource_constraints.memory_limit_bytes == 1_024_000_000
+    assert len(notices) == 3
     assert "use_devel_base_images" in notices[0]
     assert "hierarchical" in notices[1]
     assert "training_cycles (10)" in notices[1]
+    assert "resource_constraints.memory (250 MB)" in notices[2]
 
 
 def test_the_smallest_document_gets_the_defaults_of_the_manual() -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from flops_protocol.describe import describe, resolve
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.requests import SlaMistake
-from flops_protocol.sla import STRATEGIES, PostTrainingStep, Sla
+from flops_protocol.sla import LEAST_MEMORY, STRATEGIES, PostTrainingStep, Sla
 
 _TOKEN = re.compile(
     r"""
@@ -253,6 +253,11 @@ def _notices(sla: Sla) -> list[str]:
                 f"{key} ({wanted}) is above min_available_clients ({training.min_available_clients}):"
                 f" {wanted} learners are needed."
             )
+    memory = sla.resource_constraints.memory
+    if memory is not None and memory < LEAST_MEMORY:
+        notices.append(
+            f"resource_constraints.memory ({memory} MB) is less than ML libraries take: {LEAST_MEMORY} MB are allowed."
+        )
     steps = sla.post_training_steps
     if PostTrainingStep.DEPLOY_IMAGE in steps and PostTrainingStep.BUILD_IMAGE not in steps:
         notices.append("deploy_trained_model_image needs build_image_for_trained_model, which is done, too.")

@@ -35,7 +35,6 @@ from flops_aggregator.training import Model, Patience, Trained, Training
 if TYPE_CHECKING:
     from flops_aggregator.adapters.flower_federation import FlowerFederation
 
-MEGABYTE = 1024 * 1024
 
 log = structlog.get_logger()
 
@@ -189,12 +188,13 @@ class Conductor:
         self._announcer.stand(joined=self._roster.joined)
 
     def _worker_settings(self) -> WorkerSettings:
-        root, memory = self._settings.image_root, self._wish.spec.sla.resource_constraints.memory
+        root, resources = self._settings.image_root, self._wish.spec.sla.resource_constraints
         return WorkerSettings(
             python=self._settings.python,
             mlenv=root / "mlenv",
             code=root / "code",
-            memory_bytes=None if memory is None else memory * MEGABYTE,
+            memory_bytes=resources.memory_limit_bytes,
+            threads=resources.vcpus,
         )
 
     async def _save(self, tracking: Tracking, model: Model, trained: Trained) -> None:

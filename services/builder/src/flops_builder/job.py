@@ -33,7 +33,7 @@ from flops_builder.resolve.lock import Lock, LockStore, lock_key
 from flops_builder.resolve.relax import Relaxation, Resolution
 from flops_builder.resolve.resolver import Resolver
 from flops_builder.resolve.uv import Target, Uv
-from flops_builder.settings import MEGABYTE, BuilderSettings
+from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeRound, SmokeTester
 from flops_builder.source.checkout import Checkout, check_out
 
@@ -176,7 +176,7 @@ class Job:
         self._layer_done()
 
     async def _smoke(self, python: Path, environment: Path, checkout: Checkout) -> None:
-        memory = self.spec.sla.resource_constraints.memory
+        memory = self.spec.sla.resource_constraints.memory_limit_bytes
         scratch = self.work / "smoke"
         await anyio.Path(scratch).mkdir()
         smoke = SmokeRound(
@@ -185,7 +185,7 @@ class Job:
             code=checkout.code,
             scratch=scratch,
             seconds=self.settings.smoke_seconds,
-            memory_bytes=memory * MEGABYTE if memory else self.settings.smoke_memory_bytes,
+            memory_bytes=memory or self.settings.smoke_memory_bytes,
         )
         self.meter.at(BuildPhase.SMOKE, 0)
         arrays = await self.smoke_tester.run(smoke, lambda line: self.meter.log(line, stream="code"))

@@ -31,7 +31,6 @@ from flops_learner.settings import Settings
 KIND = "learner"
 FAREWELL_SECONDS = 3.0
 TAIL_LINES = 50
-MEGABYTE = 1024 * 1024
 
 log = structlog.get_logger()
 
@@ -127,13 +126,14 @@ class Learner:
 
     def _worker_settings(self, wish: Wish) -> WorkerSettings:
         settings, assignment = self._settings, wish.assignment
-        memory = wish.spec.sla.resource_constraints.memory
+        resources = wish.spec.sla.resource_constraints
         return WorkerSettings(
             python=settings.python,
             mlenv=settings.image_root / "mlenv",
             code=settings.image_root / "code",
             data=DataSource(settings.data_dir, list(assignment.data_tags), assignment.part, assignment.parts),
-            memory_bytes=None if memory is None else memory * MEGABYTE,
+            memory_bytes=resources.memory_limit_bytes,
+            threads=resources.vcpus,
         )
 
     def _take_output(self, _stream: str, line: str) -> None:

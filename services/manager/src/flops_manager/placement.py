@@ -9,9 +9,7 @@ from flops_protocol.errors import ErrorBody, FlopsError
 from flops_protocol.messages.mesh import Capability, NodeStatus
 from flops_protocol.messages.project import Role
 from flops_protocol.messages.requests import NodeVerdict
-from flops_protocol.sla import Sla
-
-MEGABYTE = 1_000_000
+from flops_protocol.sla import MEGABYTE, Sla
 
 _CAPABILITY = {
     Role.BUILDER: Capability.IMAGE_BUILDER,

@@ -68,9 +68,7 @@ class Relaxation:
         if attempt.failures:
             return Resolution(locks, tuple(repairs), (*_warnings(locks), f"{why}, and NumPy 1 fits nothing else here"))
         repairs = [self._settled(name, attempt.locks) for name in self._repairs]
-        return Resolution(
-            attempt.locks, (*repairs, Repair("numpy-1", "", NUMPY_ONE, why)), _warnings(attempt.locks)
-        )
+        return Resolution(attempt.locks, (*repairs, Repair("numpy-1", "", NUMPY_ONE, why)), _warnings(attempt.locks))
 
     async def _relax(self, why: Reason, target: Target) -> bool:
         """Moves requirements without a wheel to the nearest version that has one. False: there was nothing to move."""
