@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from datetime import UTC, datetime
-from typing import Any
 
 import anyio
 import structlog
-from anyio import create_task_group, move_on_after, open_signal_receiver
+from anyio import create_task_group, move_on_after
 from flops_protocol.bus import Bus, Identity, Testament
 from flops_protocol.channels import AGGREGATOR_LOG, AGGREGATOR_STATUS
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.actors import AggregatorState, AggregatorStatus, LogLines
+from flops_protocol.process.log_lines import LineCollector
+from flops_protocol.process.start import configure_log, read_settings, serve
 
-from flops_aggregator import log_lines
 from flops_aggregator.adapters.mqtt import connect
-from flops_aggregator.announcing import Announcer
+from flops_aggregator.announcing import AggregatorAnnouncer
 from flops_aggregator.conduct import Conductor
 from flops_aggregator.desk import Desk
 from flops_aggregator.handlers import Handlers
@@ -33,12 +31,12 @@ log = structlog.get_logger()
 class Aggregator:
     """One aggregator's life: from `ready` through a training to the end that the manager sets."""
 
-    def __init__(self, settings: Settings, bus: Bus, lines: log_lines.LogLines) -> None:
+    def __init__(self, settings: Settings, bus: Bus, lines: LineCollector) -> None:
         self._settings = settings
         self._bus = bus
         self._lines = lines
         self._desk = Desk()
-        self._announcer = Announcer(bus, settings.project, settings.instance)
+        self._announcer = AggregatorAnnouncer(bus, settings.project, settings.instance)
         self._roster = Roster(lambda _learner, error: self._announcer.report(error, fatal=False))
         self._conductor: Conductor | None = None
         Handlers(self._desk, self._roster, self._close_stream).register(bus, settings.project)
@@ -87,65 +85,27 @@ class Aggregator:
     def _take_output(self, _stream: str, line: str) -> None:
         self._lines.add("code", line)
 
-    def _say_lines(self, stream: log_lines.Stream, lines: list[str]) -> None:
-        message = LogLines(
-            project=self._settings.project,
-            instance=self._settings.instance,
-            stream=stream,
-            at=datetime.now(UTC),
-            lines=lines,
-        )
+    def _say_lines(self, message: LogLines) -> None:
         self._announcer.say(AGGREGATOR_LOG, message)
 
 
-async def run(settings: Settings, bus: Bus, lines: log_lines.LogLines | None = None) -> None:
-    """Runs the aggregator until the manager or a signal ends it.
+async def run(settings: Settings, bus: Bus, *, stop: anyio.Event, lines: LineCollector | None = None) -> None:
+    """Runs the aggregator until the manager ends it or `stop` is set.
 
     :raises FlopsError: FLOPS-P006 when the broker cannot be reached at start
     """
-    stop = anyio.Event()
-    async with create_task_group() as group:
-        group.start_soon(_wait_for_signal, stop)
-        await Aggregator(settings, bus, lines or log_lines.LogLines()).run(stop)
-        group.cancel_scope.cancel()
+    await Aggregator(settings, bus, lines or LineCollector(settings.project, settings.instance)).run(stop)
 
 
 def main() -> None:
     """Runs the aggregator that this process's environment describes."""
-    settings = Settings()
-    lines = log_lines.LogLines()
-    _configure_log(lines)
-    identity = Identity(KIND, settings.instance, settings.project)
+    settings = read_settings(Settings)
+    lines = LineCollector(settings.project, settings.instance)
+    configure_log(lines)
     lost = AggregatorStatus(
         project=settings.project, instance=settings.instance, state=AggregatorState.LOST, since=datetime.now(UTC)
     )
     testament = Testament(AGGREGATOR_STATUS, lost, {"project": settings.project})
+    identity = Identity(KIND, settings.instance, settings.project)
     bus = connect(settings.broker, identity, testament, settings.credential_file)
-    try:
-        anyio.run(run, settings, bus, lines)
-    except* FlopsError as errors:
-        log.error("the aggregator ends", errors=[str(error) for error in errors.exceptions])  # noqa: TRY400 - said it all
-        raise SystemExit(1) from None
-
-
-async def _wait_for_signal(stop: anyio.Event) -> None:
-    with open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            stop.set()
-
-
-def _configure_log(lines: log_lines.LogLines) -> None:
-    def to_bus(_logger: Any, _method: str, event: Any) -> Any:
-        lines.add("mesh", str(event))
-        return event
-
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-            to_bus,
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
+    serve(lambda stop: run(settings, bus, stop=stop, lines=lines))

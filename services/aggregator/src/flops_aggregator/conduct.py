@@ -22,7 +22,7 @@ from flops_protocol.messages.actors import AggregatorState, Endpoint, TrainingCo
 from flops_protocol.messages.project import TrainingResult
 
 from flops_aggregator.adapters.ml_worker import open_model
-from flops_aggregator.announcing import Announcer
+from flops_aggregator.announcing import AggregatorAnnouncer
 from flops_aggregator.checkpoint import CheckpointFolder, fingerprint
 from flops_aggregator.desk import Wish
 from flops_aggregator.roster import Roster
@@ -43,7 +43,7 @@ class Conductor:
     """Runs the training of one wish, and says how it stands."""
 
     def __init__(
-        self, settings: Settings, wish: Wish, roster: Roster, announcer: Announcer, on_output: OutputSink
+        self, settings: Settings, wish: Wish, roster: Roster, announcer: AggregatorAnnouncer, on_output: OutputSink
     ) -> None:
         self._settings = settings
         self._wish = wish

@@ -14,7 +14,7 @@ from flops_protocol.channels import ROUNDS
 from flops_protocol.messages.actors import LearnerFailure, RoundReport
 from flops_protocol.messages.project import RoundMetrics
 
-from flops_aggregator.announcing import Announcer
+from flops_aggregator.announcing import AggregatorAnnouncer
 from flops_aggregator.checkpoint import Checkpoint, CheckpointFolder
 from flops_aggregator.parameters import Parameters
 from flops_aggregator.rounds import RoundResult
@@ -68,7 +68,7 @@ class Recorder:
     """
 
     def __init__(
-        self, folder: CheckpointFolder, metrics: Metrics, announcer: Announcer, rounds: int, *, after: int = 0
+        self, folder: CheckpointFolder, metrics: Metrics, announcer: AggregatorAnnouncer, rounds: int, *, after: int = 0
     ) -> None:
         """`after`: the round that the training goes on from."""
         self._folder = folder

@@ -15,7 +15,7 @@ from flops_protocol.errors import FlopsError
 from flops_protocol.messages.actors import AggregatorState
 from flops_protocol.messages.project import RoundMetrics
 
-from flops_aggregator.announcing import Announcer
+from flops_aggregator.announcing import AggregatorAnnouncer
 from flops_aggregator.checkpoint import Checkpoint, CheckpointFolder
 from flops_aggregator.desk import Wish
 from flops_aggregator.parameters import Parameters, kinds_of
@@ -77,7 +77,7 @@ class Training:
         wish: Wish,
         *,
         roster: Roster,
-        announcer: Announcer,
+        announcer: AggregatorAnnouncer,
         federation: Federation,
         model: Model,
         checkpoints: CheckpointFolder,

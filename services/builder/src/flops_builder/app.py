@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -15,6 +13,7 @@ from flops_protocol.errors import ErrorBody, FlopsError
 from flops_protocol.messages.actors import BuildCompleted, BuilderState, BuilderStatus
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ErrorReport, ProjectSpec, ProjectStage
+from flops_protocol.process.start import configure_log, read_settings, serve
 
 from flops_builder.adapters.mqtt import connect
 from flops_builder.build import build
@@ -137,35 +136,9 @@ async def _say(bus: Bus, status: BuilderStatus) -> None:
 
 def main() -> None:
     """Runs the builder that this process's environment describes, until it is told to stop or gets SIGTERM."""
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
-    settings = BuilderSettings()
+    settings = read_settings(BuilderSettings)
+    configure_log()
     identity = Identity(KIND, settings.instance, settings.project)
     testament = Testament(BUILDER_STATUS, builder_status(settings, BuilderState.LOST), {"project": settings.project})
     bus = connect(settings.broker, identity, testament, settings.credential_file)
-    try:
-        anyio.run(_run_until_signal, settings, bus)
-    except* FlopsError as errors:
-        log.error("the builder stops", errors=[str(error) for error in errors.exceptions])  # noqa: TRY400 - said it all
-        raise SystemExit(1) from None
-
-
-async def _run_until_signal(settings: BuilderSettings, bus: Bus) -> None:
-    stop = anyio.Event()
-    async with anyio.create_task_group() as group:
-        group.start_soon(_wait_for_signal, stop)
-        await run(settings, bus, stop=stop)
-        group.cancel_scope.cancel()
-
-
-async def _wait_for_signal(stop: anyio.Event) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            stop.set()
+    serve(lambda stop: run(settings, bus, stop=stop))

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC, datetime
-from itertools import groupby
-from typing import Literal
 
 import anyio
 from flops_protocol.bus import Bus
 from flops_protocol.channels import BUILD_PROGRESS, BUILDER_LOG
 from flops_protocol.identifiers import InstanceName, ProjectId
-from flops_protocol.messages.actors import BuildPhase, BuildProgress, LogLines
+from flops_protocol.messages.actors import BuildPhase, BuildProgress
+from flops_protocol.process.log_lines import MAX_CHARACTERS, LineCollector, Stream
 
-Stream = Literal["mesh", "code"]
 PERIOD_SECONDS = 0.2
-MAX_LINES = 100
-MAX_LINE = 2000
-MAX_WAITING = 5000
 TAIL = 50
 
 
@@ -27,9 +21,8 @@ class Telling:
     def __init__(self, bus: Bus, project: ProjectId, instance: InstanceName) -> None:
         self._bus = bus
         self._project = project
-        self._instance = instance
         self._progress: BuildProgress | None = None
-        self._lines: deque[tuple[Stream, str]] = deque(maxlen=MAX_WAITING)
+        self._lines = LineCollector(project, instance)
         self._news = anyio.Event()
         self.tail: deque[str] = deque(maxlen=TAIL)
         """The last lines of all."""
@@ -49,7 +42,7 @@ class Telling:
             project=self._project,
             phase=phase,
             percent=percent,
-            detail=detail[:MAX_LINE],
+            detail=detail[:MAX_CHARACTERS],
             bytes_done=bytes_done,
             bytes_total=bytes_total,
             estimate_seconds=estimate_seconds,
@@ -59,8 +52,8 @@ class Telling:
     def log(self, lines: list[str], stream: Stream) -> None:
         """See `Report.log`."""
         for line in lines:
-            self._lines.append((stream, line[:MAX_LINE]))
-            self.tail.append(line[:MAX_LINE])
+            self._lines.add(stream, line)
+            self.tail.append(line[:MAX_CHARACTERS])
         self._news.set()
 
     async def run(self) -> None:
@@ -76,17 +69,8 @@ class Telling:
 
         :raises FlopsError: as `Bus.send`
         """
-        while self._lines:
-            batch = [self._lines.popleft() for _ in range(min(MAX_LINES, len(self._lines)))]
-            for stream, lines in groupby(batch, key=lambda line: line[0]):
-                message = LogLines(
-                    project=self._project,
-                    instance=self._instance,
-                    stream=stream,
-                    at=datetime.now(UTC),
-                    lines=[text for _, text in lines],
-                )
-                await self._bus.publish(BUILDER_LOG, message, project=self._project)
+        for message in self._lines.drain():
+            await self._bus.publish(BUILDER_LOG, message, project=self._project)
         if self._progress is not None:
             progress, self._progress = self._progress, None
             await self._bus.publish(BUILD_PROGRESS, progress, project=self._project)

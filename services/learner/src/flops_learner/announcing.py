@@ -1,58 +1,27 @@
-"""What the learner says on the bus: its status, and what went wrong, in the order in which it happens."""
+"""What the learner says of itself, and of what went wrong."""
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 
-import anyio
-import structlog
 from flops_protocol.bus import Bus
-from flops_protocol.channels import LEARNER_ERRORS, LEARNER_STATUS, Channel
-from flops_protocol.errors import ErrorBody, FlopsError
-from flops_protocol.messages._base import Message
+from flops_protocol.channels import LEARNER_ERRORS, LEARNER_STATUS
+from flops_protocol.errors import ErrorBody
 from flops_protocol.messages.actors import LearnerState, LearnerStatus
 from flops_protocol.messages.project import ErrorReport, ProjectStage
-
-STATUS_SECONDS = 0.2
-"""A status in which only the round is new waits this long for a newer one."""
-AGAIN_SECONDS = 1.0
-
-log = structlog.get_logger()
+from flops_protocol.process.announcer import Announcer
 
 
-class Announcer:
-    """Says things without making anyone wait: `run` brings them out one by one, through every reconnect."""
+class LearnerAnnouncer(Announcer[LearnerStatus]):
+    """Says the learner's status and errors."""
 
     def __init__(self, bus: Bus, project: str, learner: str, node: str) -> None:
-        self._bus = bus
-        self._said: deque[tuple[Channel[Any], Message]] = deque()
-        self._fresh = anyio.Event()
-        self._quiet = anyio.Event()
-        self._late_status = False
-        self._reported: ErrorBody | None = None
-        self.status = LearnerStatus(
+        status = LearnerStatus(
             project=project, learner=learner, node=node, state=LearnerState.STARTING, since=datetime.now(UTC)
         )
-
-    def stand(self, **changes: Any) -> None:
-        """Changes the status; one in which the state changes is said in its turn, others soon."""
-        before = self.status
-        same = changes.get("state", before.state) is before.state
-        self.status = before.model_copy(update={**changes, "since": before.since if same else datetime.now(UTC)})
-        if self.status == before:
-            return
-        if same and before.state is LearnerState.TRAINING:
-            self._late_status = True
-            self._fresh.set()
-        else:
-            self.say(LEARNER_STATUS, self.status)
-
-    def say(self, channel: Channel[Any], message: Message) -> None:
-        """Says something, after what was said before."""
-        self._said.append((channel, message))
-        self._fresh.set()
+        super().__init__(partial(bus.publish, project=project, learner=learner), LEARNER_STATUS, status)
+        self._reported: ErrorBody | None = None
 
     def report(self, error: ErrorBody, log_tail: list[str]) -> None:
         """Says that something went wrong; the same again, round by round, is said once. Whether the project can go on
@@ -71,41 +40,3 @@ class Announcer:
             log_tail=log_tail,
         )
         self.say(LEARNER_ERRORS, message)
-
-    async def said(self) -> None:
-        """Waits until everything has reached the broker."""
-        while self._said or self._late_status:
-            await self._quiet.wait()
-
-    async def run(self) -> None:
-        """Brings out what is said, until it is cancelled."""
-        while True:
-            while self._said:
-                channel, message = self._said[0]
-                await self._send(channel, message)
-                self._said.popleft()
-            if self._late_status:
-                self._late_status = False
-                await self._send(LEARNER_STATUS, self.status)
-                self._silence()
-                await anyio.sleep(STATUS_SECONDS)
-                continue
-            self._silence()
-            self._fresh = anyio.Event()
-            await self._fresh.wait()
-
-    def _silence(self) -> None:
-        self._quiet.set()
-        self._quiet = anyio.Event()
-
-    async def _send(self, channel: Channel[Any], message: Message) -> None:
-        while True:
-            try:
-                await self._bus.publish(channel, message, project=self.status.project, learner=self.status.learner)
-            except FlopsError as error:
-                if error.body.code != "FLOPS-P006":
-                    log.error("the broker does not take a message", channel=channel.name, error=str(error))  # noqa: TRY400
-                    return
-                await anyio.sleep(AGAIN_SECONDS)
-            else:
-                return

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 
 import anyio
 import structlog
-from anyio import Event, create_task_group, move_on_after, open_signal_receiver
+from anyio import Event, create_task_group, move_on_after
 from flops_protocol.bus import Bus, Identity, Testament
 from flops_protocol.channels import SERVICE_STATUS
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.mesh import ServiceStatus
 from flops_protocol.messages.project import EventName
-from pydantic import ValidationError
+from flops_protocol.process.start import configure_log, read_settings, serve
 
 from flops_manager.adapters.git import GitResolver
 from flops_manager.adapters.mqtt import connect
@@ -183,50 +180,10 @@ async def _stay_alive(store: Store) -> None:
 
 def main() -> None:
     """Runs the manager that this process's environment describes, until SIGTERM or SIGINT."""
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(level=logging.WARNING)
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        mistakes = [f"FLOPS_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
-        log.error("the settings have mistakes", mistakes=mistakes)  # noqa: TRY400 - it is all said
-        raise SystemExit(2) from None
+    settings = read_settings(Settings)
+    configure_log()
     instance = {"kind": KIND, "instance": settings.instance}
     testament = Testament(SERVICE_STATUS, service_status(settings, "lost"), instance)
     identity = Identity(KIND, settings.instance)
     bus = connect(settings, identity, testament)
-    try:
-        anyio.run(_run_until_signal, settings, bus)
-    except* FlopsError as errors:
-        log.error("the manager stops", errors=list(_sentences(errors)))  # noqa: TRY400 - it is all said
-        raise SystemExit(1) from None
-
-
-def _sentences(group: BaseExceptionGroup[FlopsError]) -> Iterator[str]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _sentences(error)
-        else:
-            yield str(error)
-
-
-async def _run_until_signal(settings: Settings, bus: Bus) -> None:
-    stop = Event()
-    async with create_task_group() as group:
-        group.start_soon(_wait_for_signal, stop)
-        await run(settings, bus, stop=stop)
-        group.cancel_scope.cancel()
-
-
-async def _wait_for_signal(stop: Event) -> None:
-    with open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            stop.set()
+    serve(lambda stop: run(settings, bus, stop=stop))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-import anyio
 import structlog
-from anyio import Event, create_task_group, move_on_after, open_signal_receiver, to_thread
+from anyio import Event, create_task_group, move_on_after, to_thread
 from flops_protocol.bus import Bus, Identity, Testament
 from flops_protocol.channels import SERVICE_STATUS
-from flops_protocol.errors import FlopsError
 from flops_protocol.messages.mesh import ServiceStatus
+from flops_protocol.process.start import configure_log, read_settings, serve
 
 from flops_observer.adapters.mqtt import connect
 from flops_observer.catchup import catch_up
@@ -71,37 +68,11 @@ async def run(settings: Settings, bus: Bus, *, stop: Event | None = None) -> Non
 
 def main() -> None:
     """Runs the observer that this process's environment describes, until SIGTERM or SIGINT."""
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
-    settings = Settings()
+    settings = read_settings(Settings)
+    configure_log()
     identity = Identity(KIND, settings.instance)
     testament = Testament(
         SERVICE_STATUS, service_status(settings, "lost"), {"kind": KIND, "instance": settings.instance}
     )
     bus = connect(settings.broker, identity, testament, settings.credential_file)
-    try:
-        anyio.run(_run_until_signal, settings, bus)
-    except* FlopsError as errors:
-        log.error("the observer stops", errors=[str(error) for error in errors.exceptions])  # noqa: TRY400 - said it all
-        raise SystemExit(1) from None
-
-
-async def _run_until_signal(settings: Settings, bus: Bus) -> None:
-    stop = Event()
-    async with create_task_group() as group:
-        group.start_soon(_wait_for_signal, stop)
-        await run(settings, bus, stop=stop)
-        group.cancel_scope.cancel()
-
-
-async def _wait_for_signal(stop: Event) -> None:
-    with open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            stop.set()
+    serve(lambda stop: run(settings, bus, stop=stop))

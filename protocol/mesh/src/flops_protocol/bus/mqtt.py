@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,6 +27,17 @@ class Credential(NamedTuple):
 
     user: str
     password: str
+
+    @classmethod
+    def read(cls, file: Path | None) -> Credential | None:
+        """From a file that holds `user:password`; None where there is no file.
+
+        :raises OSError: when it cannot be read
+        """
+        if file is None:
+            return None
+        user, _, password = file.read_text().strip().partition(":")
+        return cls(user, password)
 
 
 class MqttBus(ConnectedBus):

@@ -10,8 +10,4 @@ from flops_protocol.bus.mqtt import Credential, MqttBus
 
 def connect(url: str, identity: Identity, testament: Testament, credential_file: Path | None) -> Bus:
     """A bus on the broker at `url`; the credential file holds `user:password`."""
-    credential = None
-    if credential_file is not None:
-        user, _, password = credential_file.read_text().strip().partition(":")
-        credential = Credential(user, password)
-    return MqttBus(url, identity, testament=testament, credential=credential)
+    return MqttBus(url, identity, testament=testament, credential=Credential.read(credential_file))

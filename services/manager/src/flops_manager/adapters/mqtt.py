@@ -10,15 +10,11 @@ from flops_manager.settings import Settings
 
 def connect(settings: Settings, identity: Identity, testament: Testament) -> Bus:
     """A bus on the broker of the settings; the credential file holds `user:password`."""
-    credential = None
-    if settings.credential_file is not None:
-        user, _, password = settings.credential_file.read_text().strip().partition(":")
-        credential = Credential(user, password)
     return MqttBus(
         settings.broker,
         identity,
         testament=testament,
-        credential=credential,
+        credential=Credential.read(settings.credential_file),
         session_seconds=settings.session_seconds,
         connect_timeout=settings.connect_timeout,
     )

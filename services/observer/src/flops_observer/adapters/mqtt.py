@@ -13,8 +13,10 @@ SESSION_SECONDS = 3600
 
 def connect(url: str, identity: Identity, testament: Testament, credential_file: Path | None) -> Bus:
     """A bus on the broker at `url`; the credential file holds `user:password`."""
-    credential = None
-    if credential_file is not None:
-        user, _, password = credential_file.read_text().strip().partition(":")
-        credential = Credential(user, password)
-    return MqttBus(url, identity, testament=testament, credential=credential, session_seconds=SESSION_SECONDS)
+    return MqttBus(
+        url,
+        identity,
+        testament=testament,
+        credential=Credential.read(credential_file),
+        session_seconds=SESSION_SECONDS,
+    )
