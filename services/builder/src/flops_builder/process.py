@@ -54,15 +54,18 @@ async def run(
     :raises FlopsError: FLOPS-B040 when it failed for want of disk space
     """
     with anyio.fail_after(seconds), contextlib.ExitStack() as files:
-        async with await anyio.open_process(
-            [str(part) for part in command],
-            stdin=subprocess.PIPE,
-            stdout=files.enter_context(output_file.open("wb")) if output_file else subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=folder,
-            env=dict(environment),
-            start_new_session=True,
-        ) as process:
+        with anyio.CancelScope(shield=True):
+            # asyncio forgets the pipes of a program whose start is cancelled.
+            started = await anyio.open_process(
+                [str(part) for part in command],
+                stdin=subprocess.PIPE,
+                stdout=files.enter_context(output_file.open("wb")) if output_file else subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=folder,
+                env=dict(environment),
+                start_new_session=True,
+            )
+        async with started as process:
             try:
                 finished = await _talk(process, stdin, on_error_line)
             except BaseException:

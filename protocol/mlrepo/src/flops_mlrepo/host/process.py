@@ -202,14 +202,16 @@ def _kill_strays(mark: str) -> None:
 
 async def _start(settings: WorkerSettings, scratch: Path, mark: str, channel: int, trace: int) -> Process:
     try:
-        return await anyio.open_process(
-            settings.command(channel, trace),
-            stdin=subprocess.DEVNULL,
-            cwd=settings.code,
-            env={**settings.environment(scratch), _MARK: mark},
-            start_new_session=True,
-            pass_fds=(channel, trace),
-        )
+        with anyio.CancelScope(shield=True):
+            # asyncio forgets the pipes of a program whose start is cancelled.
+            return await anyio.open_process(
+                settings.command(channel, trace),
+                stdin=subprocess.DEVNULL,
+                cwd=settings.code,
+                env={**settings.environment(scratch), _MARK: mark},
+                start_new_session=True,
+                pass_fds=(channel, trace),
+            )
     except OSError as error:
         raise WorkerError(WorkerFault.NOT_STARTED, f"the ML worker cannot be started: {error}") from error
 

@@ -71,7 +71,10 @@ class Tracking:
     async def run(self, command: list[str]) -> None:
         """Runs the tracker, and runs it again when it dies, until it has finished."""
         while True:
-            async with await anyio.open_process(command, stderr=None) as process:
+            with anyio.CancelScope(shield=True):
+                # asyncio forgets the pipes of a program whose start is cancelled.
+                started = await anyio.open_process(command, stderr=None)
+            async with started as process:
                 self._process = process
                 try:
                     await self._listen(process)

@@ -68,13 +68,15 @@ class GitResolver:
     async def _git(self, url: str, arguments: list[str]) -> bytes:
         """Runs Git; ends it with all its helpers, which would go on waiting for a silent host by themselves."""
         try:
-            process = await anyio.open_process(
-                ["git", *arguments],
-                stdin=subprocess.DEVNULL,
-                env=self._environment(),
-                cwd="/",
-                start_new_session=True,
-            )
+            with anyio.CancelScope(shield=True):
+                # asyncio forgets the pipes of a program whose start is cancelled.
+                process = await anyio.open_process(
+                    ["git", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    env=self._environment(),
+                    cwd="/",
+                    start_new_session=True,
+                )
         except FileNotFoundError as error:
             raise FlopsError(
                 "FLOPS-B008", "git is not installed", hint="Install Git where the manager runs."
