@@ -13,7 +13,12 @@ from flops_builder.process import run
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def alive(pid_file: Path) -> list[str]:
+    """Which of the programs that have said their number are there."""
+    return [pid for pid in pid_file.read_text().split() if Path("/proc", pid, "cmdline").exists()]
 
 
 async def test_a_call_that_is_cancelled_at_any_moment_leaves_nothing(tmp_path):
@@ -31,4 +36,4 @@ async def test_a_call_that_is_cancelled_at_any_moment_leaves_nothing(tmp_path):
         gc.collect()
     assert not [each for each in caught if issubclass(each.category, ResourceWarning)]
     assert descriptors() == before
-    assert not [pid for pid in pid_file.read_text().split() if Path("/proc", pid, "cmdline").exists()]
+    assert not alive(pid_file)
