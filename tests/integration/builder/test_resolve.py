@@ -31,6 +31,14 @@ def resolve(tmp_path):
     return one
 
 
+async def test_a_project_around_the_cache_has_no_say(resolve, tmp_path):
+    """`flops up` keeps its state in the folder that it is started in, which may be a project with its own pins."""
+    outer = '[project]\nname = "outer"\nversion = "0"\n[tool.uv]\nconstraint-dependencies = ["packaging==24.0"]\n'
+    (tmp_path / "pyproject.toml").write_text(outer)
+    (lock,) = (await resolve("packaging==23.2")).locks.values()
+    assert lock.versions == {"packaging": "23.2"}
+
+
 async def test_a_release_from_before_numpy_2_gets_numpy_1(resolve):
     resolution = await resolve("pandas==2.0.3", targets=(AMD64, ARM64))
     for lock in resolution.locks.values():

@@ -204,7 +204,7 @@ async def _start(settings: WorkerSettings, scratch: Path, mark: str, channel: in
     try:
         with anyio.CancelScope(shield=True):
             # asyncio forgets the pipes of a program whose start is cancelled.
-            return await anyio.open_process(
+            started = await anyio.open_process(
                 settings.command(channel, trace),
                 stdin=subprocess.DEVNULL,
                 cwd=settings.code,
@@ -214,6 +214,7 @@ async def _start(settings: WorkerSettings, scratch: Path, mark: str, channel: in
             )
     except OSError as error:
         raise WorkerError(WorkerFault.NOT_STARTED, f"the ML worker cannot be started: {error}") from error
+    return started
 
 
 def _outputs(process: Process) -> list[tuple[ByteReceiveStream, str]]:

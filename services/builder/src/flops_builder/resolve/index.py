@@ -98,6 +98,8 @@ def site_index(environment: Mapping[str, str], cache: Path) -> Index:
     )
     if "UV_CACHE_DIR" not in passed and not (environment.get("HOME") or environment.get("XDG_CACHE_HOME")):
         passed["UV_CACHE_DIR"] = str(cache / "uv")
+    # uv asks the name server twice a call. A lost question costs glibc 5 s; asked again after 1 s, it is as patient.
+    passed.setdefault("RES_OPTIONS", environment.get("RES_OPTIONS", "timeout:1 attempts:5"))
     passed |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     return Index(tuple(arguments), passed, tuple(place for place in find_links if place), tuple(constraints))
 

@@ -56,17 +56,27 @@ class JointResolver:
                 group.start_soon(one, target)
         return attempt
 
-    async def version(self, requirement: str, target: Target, *, lowest: bool = False) -> str | None:
-        """The highest (or lowest) version with a wheel that fits a requirement by itself; None when there is none.
+    async def version(self, requirement: str, target: Target) -> str | None:
+        """The highest version with a wheel that fits a requirement by itself; None when there is none.
 
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         """
-        options = ("--no-deps", f"--resolution={'lowest-direct' if lowest else 'highest'}")
         try:
-            lock = await self.resolver.lock([requirement], target, options=options)
+            lock = await self.resolver.lock([requirement], target, options=("--no-deps",))
         except UnresolvableError:
             return None
         return next(iter(lock.versions.values()), None)
+
+    async def lowest(self, floors: Sequence[str], target: Target) -> dict[str, str]:
+        """The lowest versions with a wheel that fit requirements, each by itself; empty when one of them has none.
+
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        """
+        try:
+            lock = await self.resolver.lock(floors, target, options=("--no-deps", "--resolution=lowest-direct"))
+        except UnresolvableError:
+            return {}
+        return lock.versions
 
     async def _lock(self, requirements: Sequence[Requirement], target: Target, limits: Sequence[str]) -> Lock:
         texts = [each.text for each in requirements]

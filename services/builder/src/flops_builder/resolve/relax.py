@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from flops_builder.dependencies.declaration import Repair, Requirement
 from flops_builder.resolve.explain import Reason, mentioned, reason
@@ -18,8 +18,9 @@ from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.numpy_one import NUMPY_ONE, needs_numpy_one
 from flops_builder.resolve.refusal import refusal, refuse_sources
 from flops_builder.resolve.uv import Target
+from flops_builder.resolve.wheels import FirstWheels, ceiling
 
-UPPER = frozenset({"==", "===", "<", "<=", "~="})
+CONDA_FILES = frozenset({"conda.yaml", "conda.yml", "environment.yaml", "environment.yml"})
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Relaxation:
         self._joint = joint
         self._requirements = joint.request.requirements
         self._repairs: dict[str, Repair] = {}
+        self._wheels = FirstWheels(joint)
         self._widened = False
 
     async def resolve(self) -> Resolution:
@@ -73,24 +75,31 @@ class Relaxation:
     async def _relax(self, why: Reason, target: Target) -> bool:
         """Moves requirements without a wheel to the nearest version that has one. False: there was nothing to move."""
         moved = False
-        for each in mentioned(self._requirements, why.text):
-            if each.parsed.url or each.name in self._repairs:
-                continue
+        for each in await self._suspects(why, target):
             rule, cause = "no-wheel", f"there is no wheel of it for {target}"
             if each.name in why.no_version:
-                if not each.file.endswith((".yaml", ".yml")):
+                if each.file not in CONDA_FILES:
                     continue  # pip's user wrote a version that is not there: a mistake, not a translation
                 rule, cause = "conda-version", f"PyPI has no such version of {each.name}"
-            elif each.name not in why.no_wheel and (
-                each.exact is None or await self._joint.version(each.text, target) is not None
-            ):
+            elif each.name not in why.no_wheel and not await self._wheels.missing(each, target):
                 continue
             moved = await self._move(each, rule, cause) or moved
         return moved
 
+    async def _suspects(self, why: Reason, target: Target) -> list[Requirement]:
+        """What uv names; and where wheels are missing, all pins of a conda file that lack one: its versions are
+        translated in any case, and uv names one at a time."""
+        movable = [each for each in self._requirements if not each.parsed.url and each.name not in self._repairs]
+        named = mentioned(movable, why.text)
+        if why.no_wheel or why.no_version:
+            conda = [each for each in movable if each.file in CONDA_FILES and each not in named]
+            await self._wheels.survey([*named, *conda])
+            named += [each for each in conda if await self._wheels.missing(each, target)]
+        return named
+
     async def _move(self, each: Requirement, rule: str, cause: str) -> bool:
-        ceiling = _ceiling(each)
-        nearest = None if ceiling is None else await self._nearest(each, ceiling)
+        end = ceiling(each)
+        nearest = None if end is None else await self._nearest(each, end)
         if nearest is None:
             return False
         changed = each.with_specifier(f"=={nearest}")
@@ -99,13 +108,13 @@ class Relaxation:
         self._repairs[each.name] = Repair(rule, each.text, changed.text, why, each.file, each.line)
         return True
 
-    async def _nearest(self, each: Requirement, ceiling: str) -> str | None:
-        """The nearest version with a wheel for every target: the lowest from `ceiling` up, else the highest below."""
+    async def _nearest(self, each: Requirement, end: str) -> str | None:
+        """The nearest version with a wheel for every target: the lowest from `end` up, else the highest below."""
         targets = self._joint.request.targets
-        above = [await self._joint.version(f"{each.name}>={ceiling}", target, lowest=True) for target in targets]
+        above = [await self._wheels.first(each, target) for target in targets]
         if all(above):
             return max((version for version in above if version), key=Version)
-        below = [await self._joint.version(f"{each.name}<{ceiling}", target) for target in targets]
+        below = [await self._joint.version(f"{each.name}<{end}", target) for target in targets]
         return min((version for version in below if version), key=Version) if all(below) else None
 
     def _widen(self, why: Reason) -> bool:
@@ -115,7 +124,7 @@ class Relaxation:
         self._widened = True
         originals = {each.name: each for each in self._joint.request.requirements}
         self._requirements = tuple(
-            each.with_specifier(f">={_ceiling(originals[each.name])}") if each.name in self._repairs else each
+            each.with_specifier(f">={ceiling(originals[each.name])}") if each.name in self._repairs else each
             for each in self._requirements
         )
         return True
@@ -128,15 +137,6 @@ class Relaxation:
         versions = sorted({lock.versions[name] for lock in locks.values() if name in lock.versions})
         chosen = f"{name}=={' or '.join(versions)}"
         return replace(repair, after=chosen, why=f"{repair.why.partition(', and ')[0]}; this release fits the others")
-
-
-def _ceiling(each: Requirement) -> str | None:
-    """The version from which a wheel is looked for: the pin, or the upper end of what is allowed."""
-    found = [one.version.removesuffix(".*") for one in each.parsed.specifier if one.operator in UPPER]
-    try:
-        return max(found, key=Version) if found else None
-    except InvalidVersion:
-        return None
 
 
 def _warnings(locks: Mapping[Target, Lock]) -> tuple[str, ...]:

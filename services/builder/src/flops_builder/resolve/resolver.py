@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
+from flops_protocol.errors import FlopsError
 from flops_protocol.identifiers import uuid7
 
 from flops_builder.resolve.lock import Lock, LockStore, lock_key
-from flops_builder.resolve.uv import Target, Uv
+from flops_builder.resolve.uv import Target, UnresolvableError, Uv
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Resolver:
     store: LockStore
     folder: Path
     """Scratch."""
+    _asked: dict[str, anyio.Lock] = field(default_factory=dict)
+    """What the index was asked in this build, for whatever target: its answers lie in uv's cache, and are fresh."""
 
     async def lock(
         self,
@@ -41,7 +45,11 @@ class Resolver:
             return known
         folder = anyio.Path(self.folder / uuid7())
         await folder.mkdir(parents=True)
-        lock = Lock(await self.uv.compile(requirements, target, Path(folder), constraints=constraints, options=options))
+        compiled = partial(self.uv.compile, requirements, target, Path(folder), constraints=constraints)
+        question = lock_key(requirements, options)
+        asked = question in self._asked
+        async with self._asked.setdefault(question, anyio.Lock()):
+            lock = Lock(await _offline_first(compiled, options) if asked else await compiled(options=options))
         await anyio.to_thread.run_sync(self.store.put, key, lock)
         return lock
 
@@ -50,3 +58,10 @@ class Resolver:
     ) -> str:
         """Everything that a lock depends on, the state of the index left out."""
         return lock_key(requirements, str(target), target.glibc, constraints, options, self.uv.index.fingerprint)
+
+
+async def _offline_first(compiled: Callable[..., Awaitable[str]], options: Sequence[str]) -> str:
+    try:
+        return await compiled(options=[*options, "--offline"])
+    except (UnresolvableError, FlopsError):  # what only this target needs is not in the cache
+        return await compiled(options=options)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import uv
 from flops_protocol.errors import FlopsError
 from flops_protocol.sla import Platform
@@ -123,7 +124,10 @@ class Uv:
             *self._target(target),
         ]
         arguments += ["--no-deps", "--require-hashes"] if lock.strip() else ["--no-deps"]
-        finished = await self._run(arguments, folder, on_line=on_line)
+        # Versions and hashes are given, so what lies in uv's cache needs no index.
+        finished = await self._run([*arguments, "--offline"], folder)
+        if finished.returncode != 0:
+            finished = await self._run(arguments, folder, on_line=on_line)
         if finished.returncode != 0:
             failure = _failure(finished)
             raise failure if isinstance(failure, FlopsError) else FlopsError("FLOPS-B025", failure.explanation[-800:])
@@ -139,6 +143,8 @@ class Uv:
     async def _run(
         self, arguments: Sequence[str], folder: Path, *, on_line: Callable[[str], None] | None = None
     ) -> Finished:
+        # uv takes constraints and settings of a project that its folder lies in: the cache may well be inside of one.
+        await anyio.Path(folder / "pyproject.toml").write_text("[tool.uv]\n")
         command = [self.binary or uv.find_uv_bin(), *arguments, *self.index.arguments]
         try:
             return await run(
