@@ -11,7 +11,7 @@ from flops_protocol.sla import ModelFlavor
 
 from flops_builder.image.environment import Environment, Workshop
 from flops_builder.image.layer import Layer
-from flops_builder.image.runtime import Runtime
+from flops_builder.image.runtime import NOT_LOADED, Runtime
 from flops_builder.image.tracking import pins, tracking_lock, tracking_requirements
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.resolver import Resolver
@@ -46,9 +46,11 @@ class Assembly:
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         """
         try:
-            lock = await self.resolver.lock(self.runtime.requirements, target, constraints=self.runtime.constraints)
+            lock = await self.resolver.lock(
+                self.runtime.requirements, target, constraints=self.runtime.constraints, excludes=NOT_LOADED
+            )
         except UnresolvableError:
-            lock = await self.resolver.lock(self.runtime.requirements, target)
+            lock = await self.resolver.lock(self.runtime.requirements, target, excludes=NOT_LOADED)
         return Part(await self.workshop.layer("runtime", lock, target, self.runtime.files()), lock)
 
     async def environment(self, lock: Lock, target: Target, on_line: Line) -> Environment:

@@ -156,12 +156,12 @@ class Job:
     ) -> None:
         """Layers 2 and 4 of one platform, with the smoke round where the platform is ours."""
         async with tasks() as group:
+            group.start_soon(self._tracking, assembly, lock, target)
             here = python is not None and target.platform == host_platform()
             self.meter.at(BuildPhase.INSTALL, 0, f"{len(lock.versions)} packages for {target}")
             environment = await assembly.environment(lock, target, self._line) if here else None
             self.installed += 1
             self.meter.at(BuildPhase.INSTALL, self.installed / len(self.locks))
-            group.start_soon(self._tracking, assembly, lock, target)
             if environment is not None and python is not None:
                 group.start_soon(self._smoke, python, environment.folder, checkout)
             self.mlenv[target.platform] = await assembly.environment_layer(lock, target, environment)

@@ -32,6 +32,7 @@ class Resolver:
         target: Target,
         *,
         constraints: Sequence[str] = (),
+        excludes: Sequence[str] = (),
         options: Sequence[str] = (),
     ) -> Lock:
         """The lock of these requirements.
@@ -39,13 +40,15 @@ class Resolver:
         :raises UnresolvableError: when there is none
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         """
-        key = self.key(requirements, target, constraints, options)
+        key = self.key(requirements, target, constraints, (*options, *(f"!{each}" for each in excludes)))
         known = await anyio.to_thread.run_sync(self.store.get, key)
         if known is not None:
             return known
         folder = anyio.Path(self.folder / uuid7())
         await folder.mkdir(parents=True)
-        compiled = partial(self.uv.compile, requirements, target, Path(folder), constraints=constraints)
+        compiled = partial(
+            self.uv.compile, requirements, target, Path(folder), constraints=constraints, excludes=excludes
+        )
         question = lock_key(requirements, options)
         asked = question in self._asked
         async with self._asked.setdefault(question, anyio.Lock()):

@@ -66,11 +66,13 @@ class Uv:
         folder: Path,
         *,
         constraints: Sequence[str] = (),
+        excludes: Sequence[str] = (),
         options: Sequence[str] = (),
     ) -> str:
         """The lock: every package with one version, the hashes of its files, and who wants it as a comment.
 
-        `folder` takes the input files; it must exist.
+        `folder` takes the input files; it must exist. `excludes`: names of packages that are left out, whoever wants
+        them.
 
         :raises UnresolvableError: when there is no such set of versions
         :raises FlopsError: FLOPS-B025 when the index does not answer, FLOPS-B040 when the disk is full
@@ -78,12 +80,16 @@ class Uv:
         wanted, limits, lock = folder / "requirements.in", folder / "constraints.in", folder / "lock.txt"
         wanted.write_text("".join(f"{each}\n" for each in requirements))
         limits.write_text("".join(f"{each}\n" for each in constraints))
+        left_out = folder / "excludes.in"
+        left_out.write_text("".join(f"{each}\n" for each in excludes))
         arguments = [
             "pip",
             "compile",
             wanted.name,
             "--constraint",
             limits.name,
+            "--excludes",
+            left_out.name,
             "--output-file",
             lock.name,
             *self._target(target),

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,9 @@ IMAGE_ROOT = PurePosixPath("opt/flops")
 """Where the layers of our images keep everything. What else an image has (a base image's system) the host has, too."""
 _ROOT_PARTS = list(IMAGE_ROOT.parts)
 CHUNK = 1024 * 1024
+BIG = 256 * 1024
+COPIERS = 2
+"""Big files are copied beside the walk through the archive: what costs time there is memory for what is written."""
 DISK_SECONDS = 300
 """After how long everything that was written is on the disk: ten times what Linux waits by default."""
 
@@ -96,8 +99,9 @@ def _digest(blob: Path) -> str:
 def _extract(raw: BufferedReader, root: Path) -> None:
     """Written for many small files: names are handled as text, and a file costs no call more than it must."""
     tree = _Tree(str(root))
+    copies: list[Future[None]] = []
     try:
-        with tarfile.open(fileobj=raw, mode="r:*") as archive:
+        with ThreadPoolExecutor(COPIERS) as copiers, tarfile.open(fileobj=raw, mode="r:*") as archive:
             # Uncompressed, the kernel can copy from file to file.
             plain = raw.fileno() if archive.fileobj is raw else None
             for member in archive:
@@ -106,6 +110,9 @@ def _extract(raw: BufferedReader, root: Path) -> None:
                     continue
                 if member.isdir():
                     tree.make_folder(inside, member.name)
+                elif member.isreg() and plain is not None and member.size >= BIG and not member.issparse():
+                    path = tree.write(inside, member, lambda _member, _file: None)
+                    copies.append(copiers.submit(_fill, path, plain, member))
                 elif member.isreg():
                     copied = partial(_copy, plain) if plain is not None and not member.issparse() else None
                     tree.write(inside, member, copied or partial(_read, archive))
@@ -115,6 +122,8 @@ def _extract(raw: BufferedReader, root: Path) -> None:
                     tree.link(inside, member)
                 else:
                     raise BadLayerError(f"{member.name} is neither a file, a folder nor a link")
+        for copy in copies:
+            copy.result()
     except tarfile.TarError as error:
         raise BadLayerError(f"it is no tar archive that can be read: {error}") from error
 
@@ -154,8 +163,8 @@ class _Tree:
             raise BadLayerError(f"{name} is there twice") from None
         self._folders.add(inside)
 
-    def write(self, inside: str, member: tarfile.TarInfo, fill: Callable[[tarfile.TarInfo, int], None]) -> None:
-        """A file with its bytes, which `fill` writes, its time, and whether it can be run."""
+    def write(self, inside: str, member: tarfile.TarInfo, fill: Callable[[tarfile.TarInfo, int], None]) -> str:
+        """A file with its bytes, which `fill` writes, its time, and whether it can be run. Returns its path."""
         path = self._new(inside, member.name)
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755 if member.mode & 0o100 else 0o644)
@@ -167,6 +176,7 @@ class _Tree:
             os.utime(file, (member.mtime, member.mtime))
         finally:
             os.close(file)
+        return path
 
     def symlink(self, inside: str, member: tarfile.TarInfo) -> None:
         """A symbolic link to something in the layer; it is never followed here."""
@@ -190,6 +200,16 @@ class _Tree:
     def _new(self, inside: str, name: str) -> str:
         self.make_folder(inside.rpartition("/")[0], name)
         return f"{self._root}/{inside}"
+
+
+def _fill(path: str, archive: int, member: tarfile.TarInfo) -> None:
+    """The bytes of a file that is there, but empty. By its path: hundreds of open files would be too many."""
+    file = os.open(path, os.O_WRONLY)
+    try:
+        _copy(archive, member, file)
+        os.utime(file, (member.mtime, member.mtime))
+    finally:
+        os.close(file)
 
 
 def _copy(archive: int, member: tarfile.TarInfo, file: int) -> None:
