@@ -170,11 +170,11 @@ async def our_learner(port: int, name: str) -> None:
     """Answers until the connection ends."""
     from flops_federation.adapters.grpc_client import Invitation, join
     from flops_federation.errors import PeerLostError
-    from flops_federation.parcels import Parcel
+    from flops_federation.parcels import ConfigValue, Parcel
     from flops_learner.learning import Arrays, Evaluated, Instructions, Trained
 
     class Empty:
-        async def train(self, arrays: Arrays, seconds: float) -> Trained:
+        async def train(self, arrays: Arrays, config: dict[str, ConfigValue], seconds: float) -> Trained:
             return Trained(arrays, 10)
 
         async def evaluate(self, arrays: Arrays, seconds: float) -> Evaluated:

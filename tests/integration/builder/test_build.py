@@ -83,6 +83,12 @@ async def test_a_flops_repository_builds_unchanged(bench, fixture_repository):
     assert set(outcome.phase_seconds) >= {"clone", "check", "resolve", "install", "smoke", "layers", "push"}
 
 
+async def test_fedprox_without_a_place_for_its_term_is_told(bench, fixture_repository):
+    repository, commit = fixture_repository("sklearn-flops")
+    outcome = await bench.build(repository, commit, strategy={"name": "FedProx", "arguments": {"proximal_mu": 0.1}})
+    assert any("set_fit_config" in warning for warning in outcome.warnings)
+
+
 async def test_the_registry_is_a_layout_that_others_can_read(bench, fixture_repository):
     repository, commit = fixture_repository("numpy-only")
     outcome = await bench.build(repository, commit)

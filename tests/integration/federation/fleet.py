@@ -18,7 +18,7 @@ from flops_aggregator.parameters import Parameters, from_arrays, kinds_of
 from flops_aggregator.rounds import Minimums, Round
 from flops_federation.adapters.grpc_client import Invitation, join
 from flops_federation.adapters.grpc_server import Joined, Left, StreamServer, serve
-from flops_federation.parcels import Parcel
+from flops_federation.parcels import ConfigValue, Parcel
 from flops_learner.learning import Arrays, Evaluated, Instructions, Trained
 from flops_protocol.sla import Strategy, TrainingConfiguration
 
@@ -36,7 +36,7 @@ class Line:
         self.x = generator.uniform(-1, 1, 40 + self.number)
         self.y = 3 * self.x + 0.5
 
-    async def train(self, arrays: Arrays, seconds: float) -> Trained:
+    async def train(self, arrays: Arrays, config: dict[str, ConfigValue], seconds: float) -> Trained:
         """Ten steps."""
         self.seen.append("train")
         weights = np.array(arrays[0], dtype=np.float64)

@@ -44,7 +44,7 @@ async def test_average_is_weighted_by_samples():
         result = await learners.round(learners.federation()).run(1, FIRST, learners.names)
         expected, total = np.zeros(2), 0
         for line in learners.lines.values():
-            trained = await line.train(to_arrays(FIRST), 1)
+            trained = await line.train(to_arrays(FIRST), {}, 1)
             expected += trained.arrays[0] * trained.samples
             total += trained.samples
         assert np.allclose(to_arrays(result.parameters)[0], expected / total)

@@ -45,3 +45,15 @@ async def test_the_older_name_of_set_model_data_is_taken(open_fixture, case):
         await worker.smoke(30)
         assert await worker.load_data(30) is None
         assert (await worker.evaluate(30)).samples == 8
+
+
+async def test_code_that_wants_to_know_is_told_what_the_strategy_says(open_fixture, line_data, output):
+    async def trained(mu: float) -> np.ndarray:
+        async with open_fixture("proximal", data=DataSource(line_data, ["line"], 0, 1)) as worker:
+            await worker.construct(30)
+            await worker.load_data(30)
+            return (await worker.train(await worker.get_parameters(30), 30, {"proximal-mu": mu})).parameters[0]
+
+    free, held = await trained(0.0), await trained(5.0)
+    assert np.linalg.norm(held) < np.linalg.norm(free) / 2
+    assert ("stdout", "told [('proximal-mu', 5.0)]") in output

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-PLAIN = (Path(__file__).parents[2] / "fixtures" / "mlrepos" / "plain" / "model_manager.py").read_text()
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "mlrepos"
+PLAIN = (FIXTURES / "plain" / "model_manager.py").read_text()
+PROXIMAL = (FIXTURES / "proximal" / "model_manager.py").read_text()
+"""The plain line with FedProx's term."""
 FIRST_LEARNER = "self.x[0] == -1.0"
 """True where the code has the first part of the data."""
 

@@ -168,3 +168,10 @@ def test_imports_from_outside_with_their_place(write, model, data):
 def test_loaders_of_the_guest(write, model, data, text, used):
     modules = check(write, model_manager=model, data_manager=text + data)
     assert modules.loaders("model_manager", "data_manager") == used or set(modules.loaders("data_manager")) == used
+
+
+def test_the_optional_fit_config_takes_one_argument(write, model, data):
+    check(write, model_manager=model + "    def set_fit_config(self, config): ...\n", data_manager=data)
+    wrong = model + "    def set_fit_config(self): ...\n"
+    body = refused(write, model_manager=wrong, data_manager=data)
+    assert (body.code, body.file) == ("FLOPS-B012", "model_manager.py")

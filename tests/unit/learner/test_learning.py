@@ -17,8 +17,10 @@ class Model:
     def __init__(self, error=None):
         self.error = error
         self.seconds = []
+        self.told = None
 
-    async def train(self, arrays, seconds):
+    async def train(self, arrays, config, seconds):
+        self.told = config
         self.seconds.append(seconds)
         if self.error:
             raise self.error
@@ -40,6 +42,12 @@ async def answer(model, asked):
     rounds, errors = [], []
     given, ended = await Instructions(model, rounds.append, errors.append).answer(asked)
     return given, ended, rounds, errors
+
+
+async def test_the_code_is_told_what_the_strategy_says_but_what_is_ours():
+    model = Model()
+    await answer(model, parcel("train", **{"proximal-mu": 0.5, "train_loss": True, "raw": b"x", "names": ["a"]}))
+    assert model.told == {"server-round": 4, "proximal-mu": 0.5, "names": ["a"]}
 
 
 async def test_train_sends_parameters_and_the_count():

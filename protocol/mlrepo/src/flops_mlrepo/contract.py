@@ -15,6 +15,8 @@ MODEL_METHODS = (
     "evaluate_model",
 )
 """Every method that `ModelManager` must have; none of them takes arguments but `set_model_parameters`."""
+FIT_CONFIG_METHOD = "set_fit_config"
+"""May be there: called before `fit_model` with what the strategy tells learners, such as FedProx's `proximal-mu`."""
 OLDER_NAMES = {"set_model_data": "prepare_data"}
 """What a method was called in FLOps before; a class that has only this one is taken as well."""
 

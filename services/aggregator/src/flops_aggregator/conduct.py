@@ -132,8 +132,6 @@ class Conductor:
         if sla.federation != "stream":
             hint = "Use federation: stream, which is the default."
             raise FlopsError("FLOPS-T014", f"federation: {sla.federation} cannot be run by this version", hint=hint)
-        if sla.strategy.name == "FedProx":
-            log.warning("the code is not told of FedProx's proximal term: without it, FedProx trains as FedAvg does")
         return FlowerFederation(
             make_strategy(sla.strategy, sla.training_configuration), StreamGrid(server, loop, reason_of)
         )

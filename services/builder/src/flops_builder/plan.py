@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flops_mlrepo.contract import FIT_CONFIG_METHOD
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
@@ -44,11 +45,16 @@ def make_plan(spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], gli
     declaration = _declaration(checkout)
     choice = choose_python(declaration, pythons)
     modules = Modules(checkout.code, choice.minor)
-    check_structure(modules)
+    model = check_structure(modules)
     imports = modules.third_party(MODEL[0], DATA[0])
     requirements, repairs = repair(declaration.requirements, imports)
     requirements, added = guest_requirements(requirements, modules.loaders(MODEL[0], DATA[0]))
     warnings = [*checkout.notices, *declaration.warnings, *modules.warnings]
+    if spec.sla.strategy.name == "FedProx" and model.known and FIT_CONFIG_METHOD not in model.methods:
+        warnings.append(
+            f"{MODEL[1]} has no {FIT_CONFIG_METHOD}(config), which FedProx tells of proximal-mu: without the proximal "
+            "term in its loss the code trains as with FedAvg"
+        )
     if declaration.ignored:
         warnings.append(f"{declaration.file} counts; not read: {', '.join(declaration.ignored)}")
     return Plan(

@@ -46,8 +46,8 @@ class Model(Protocol):
     :raises FlopsError: when the code fails; `WorkerEndedError` when it cannot go on after that
     """
 
-    async def train(self, arrays: Arrays, seconds: float) -> Trained:
-        """Trains from these parameters."""
+    async def train(self, arrays: Arrays, config: dict[str, ConfigValue], seconds: float) -> Trained:
+        """Trains from these parameters; `config` is what the strategy tells the code, bytes left out."""
         ...
 
     async def evaluate(self, arrays: Arrays, seconds: float) -> Evaluated:
@@ -95,7 +95,8 @@ class Instructions:
         metrics: dict[str, MetricValue] = {}
         if config.get(TRAIN_LOSS):
             metrics[TRAIN_LOSS] = (await self._model.evaluate(arrays, deadline - time.monotonic())).loss
-        trained = await self._model.train(arrays, deadline - time.monotonic())
+        told = {name: value for name, value in config.items() if name != TRAIN_LOSS and _readable(value)}
+        trained = await self._model.train(arrays, told, deadline - time.monotonic())
         metrics[SAMPLES] = trained.samples
         sent: dict[str, ArrayData] = {str(index): write_npy(array) for index, array in enumerate(trained.arrays)}
         return Parcel("train", arrays={ARRAYS: sent}, metrics={METRICS: metrics})
@@ -113,6 +114,10 @@ class Instructions:
         log.error("the instruction failed", kind=kind, error=str(error))
         self._on_error(error.body)
         return Parcel(kind, failure=Failure(CODE_FAILED, error.body.model_dump_json()))
+
+
+def _readable(value: ConfigValue) -> bool:
+    return not any(isinstance(each, bytes) for each in (value if isinstance(value, list) else [value]))
 
 
 def _own_share(seconds: float) -> float:

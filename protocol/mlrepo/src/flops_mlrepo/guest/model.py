@@ -9,7 +9,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from flops_mlrepo import data
-from flops_mlrepo.contract import MODEL_CLASS, MODEL_METHODS, MODEL_MODULE, OLDER_NAMES, WorkerFault
+from flops_mlrepo.contract import FIT_CONFIG_METHOD, MODEL_CLASS, MODEL_METHODS, MODEL_MODULE, OLDER_NAMES, WorkerFault
 from flops_mlrepo.guest import checks
 from flops_mlrepo.guest.faults import FaultError, fault_from, relative
 
@@ -101,9 +101,14 @@ class Model:
         """get_model(): the library's own object."""
         return self._call("get_model")
 
-    def train(self, arrays: Sequence[np.ndarray]) -> tuple[list[np.ndarray], int]:
-        """Sets the parameters, fits, and gives the new ones with the number of samples."""
+    def train(self, arrays: Sequence[np.ndarray], config: dict[str, Any]) -> tuple[list[np.ndarray], int]:
+        """Sets the parameters, fits, and gives the new ones with the number of samples.
+
+        :param config: what the strategy tells the code, if it wants to know
+        """
         self.set_parameters(arrays)
+        if callable(getattr(type(self.manager), FIT_CONFIG_METHOD, None)):
+            self._call(FIT_CONFIG_METHOD, config)
         samples = self.fit()
         trained = self.parameters("fit_model")
         self.checked("fit_model", checks.require_finite, trained)

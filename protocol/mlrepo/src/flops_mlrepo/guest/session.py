@@ -60,7 +60,7 @@ def _answer(model: Model, places: tuple[str, str], head: dict[str, Any], arrays:
     elif operation is Operation.FIT:
         return {"samples": model.fit()}, ()
     elif operation is Operation.TRAIN:
-        trained, samples = model.train(arrays)
+        trained, samples = model.train(arrays, head["config"])
         return {"samples": samples}, trained
     elif operation is Operation.EVALUATE:
         if head["set"]:

@@ -15,7 +15,7 @@ from flops_mlrepo.host.errors import WorkerError
 from flops_mlrepo.host.process import WorkerProcess, open_process
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -98,9 +98,14 @@ class MlWorker:
         """fit_model(); the number of samples."""
         return self._count((await self._request(Operation.FIT, timeout))[0], "samples")
 
-    async def train(self, arrays: Sequence[np.ndarray], timeout: float) -> Training:
-        """Sets the parameters, fits and gets them back, all in one exchange."""
-        head, trained = await self._request(Operation.TRAIN, timeout, arrays)
+    async def train(
+        self, arrays: Sequence[np.ndarray], timeout: float, config: Mapping[str, Any] | None = None
+    ) -> Training:
+        """Sets the parameters, fits and gets them back, all in one exchange.
+
+        :param config: given to `set_fit_config()` before, where the code has it; JSON values
+        """
+        head, trained = await self._request(Operation.TRAIN, timeout, arrays, config=dict(config or {}))
         return Training(trained, self._count(head, "samples"))
 
     async def evaluate(self, timeout: float, arrays: Sequence[np.ndarray] | None = None) -> Evaluation:

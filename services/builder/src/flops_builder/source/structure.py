@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
-from flops_mlrepo.contract import OLDER_NAMES
+from flops_mlrepo.contract import FIT_CONFIG_METHOD, OLDER_NAMES
 from flops_protocol.errors import FlopsError
 
 from flops_builder.source.modules import Module, Modules
@@ -41,22 +41,23 @@ class Found:
     """False: there may be more, from where we cannot look."""
 
 
-def check_structure(modules: Modules) -> None:
-    """Checks the two classes that a repository must offer.
+def check_structure(modules: Modules) -> Found:
+    """Checks the two classes that a repository must offer; returns what is known of the ModelManager.
 
     :raises FlopsError: FLOPS-B010 to FLOPS-B012 with file and line
     """
-    _check(modules, *MODEL, MODEL_METHODS, constructed=True)
+    model = _check(modules, *MODEL, MODEL_METHODS, constructed=True)
     _check(modules, *DATA, DATA_METHODS, constructed=False)
     for _ in modules.reachable(MODEL[0], DATA[0]):
         pass  # reading a module finds its syntax errors
+    return model
 
 
-def _check(modules: Modules, module_name: str, class_name: str, methods: dict[str, int], *, constructed: bool) -> None:
+def _check(modules: Modules, module_name: str, class_name: str, methods: dict[str, int], *, constructed: bool) -> Found:
     module = modules.find(module_name)
     if module is None:
         if modules.warnings:
-            return  # it is there, for a Python that is newer than ours
+            return Found(known=False)  # it is there, for a Python that is newer than ours
         elsewhere = sorted(
             path.relative_to(modules.folder).as_posix() for path in modules.folder.rglob(f"{module_name}.py")
         )
@@ -71,10 +72,11 @@ def _check(modules: Modules, module_name: str, class_name: str, methods: dict[st
     missing = [name for name in methods if not {name, OLDER_NAMES.get(name)} & found.methods.keys()]
     if missing and found.known:
         raise FlopsError("FLOPS-B012", f"{class_name} lacks {', '.join(missing)}", file=file, line=line)
-    expected = dict(methods) | ({"__init__": 0} if constructed else {})
+    expected = dict(methods) | ({"__init__": 0, FIT_CONFIG_METHOD: 1} if constructed else {})
     for name, count in expected.items():
         if name in found.methods:
             _check_arguments(class_name, name, count, *found.methods[name])
+    return found
 
 
 def _check_arguments(class_name: str, name: str, count: int, node: ast.AST, file: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from flops_federation.parcels import ConfigValue
 from flops_mlrepo.host import (
     TRAINING_CODES,
     MlWorker,
@@ -47,10 +48,10 @@ class LearnerModel:
             await self._worker.construct(seconds)
             self.rows = await self._worker.load_data(seconds)
 
-    async def train(self, arrays: Arrays, seconds: float) -> Trained:
+    async def train(self, arrays: Arrays, config: dict[str, ConfigValue], seconds: float) -> Trained:
         """See `Model.train`."""
         with _as_flops_error():
-            trained = await self._worker.train(arrays, seconds)
+            trained = await self._worker.train(arrays, seconds, config)
         return Trained(trained.parameters, trained.samples)
 
     async def evaluate(self, arrays: Arrays, seconds: float) -> Evaluated:
