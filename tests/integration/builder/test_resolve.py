@@ -64,6 +64,22 @@ async def test_numpy_2_that_is_asked_for_stays_and_the_trouble_is_told(resolve):
     assert any("pandas==2.0.3 came out before NumPy 2" in each for each in resolution.warnings)
 
 
+async def test_a_release_that_wants_pkg_resources_gets_it(resolve):
+    """FLOps's first repository imports mlflow 2.12, which takes pkg_resources for granted."""
+    resolution = await resolve("mlflow-skinny==2.12.1")
+    (lock,) = resolution.locks.values()
+    assert Version(lock.versions["setuptools"]) < Version("82")
+    assert [repair.rule for repair in resolution.repairs] == ["pkg-resources"]
+
+
+async def test_setuptools_that_is_pinned_stays(resolve):
+    resolution = await resolve("setuptools>=82")
+    (lock,) = resolution.locks.values()
+    assert Version(lock.versions["setuptools"]) >= Version("82")
+    assert not resolution.repairs
+    assert "setuptools<82 does not fit the others" in resolution.warnings[0]
+
+
 async def test_nothing_is_added_where_all_fit(resolve):
     resolution = await resolve("pandas>=2.2.2", "numpy")
     assert not resolution.repairs

@@ -97,10 +97,20 @@ def test_python_that_nobody_has(asked, pythons):
 
 
 def test_the_guest_gets_what_it_needs_and_no_more():
-    wanted, told = guest_requirements((), frozenset())
+    wanted, told = guest_requirements((), frozenset(), frozenset())
     assert [each.text for each in wanted] == ["numpy>=1.21"]
     wanted, told = guest_requirements(
-        (requirement("numpy==1.26.4", "r"), requirement("datasets==2.19", "r")), {"load_dataset"}
+        (requirement("numpy==1.26.4", "r"), requirement("datasets==2.19", "r")), {"load_dataset"}, set()
     )
     assert [each.text for each in wanted] == ["numpy==1.26.4", "datasets==2.19", "pyarrow<26", "pillow"]
     assert str(told[-1]) == "[guest-needs] pillow added: the code uses load_dataset()"
+
+
+def test_what_flops_images_had_is_there_for_code_that_imports_it():
+    wanted, told = guest_requirements((), set(), {"flwr_datasets", "sklearn"})
+    assert [each.text for each in wanted] == ["numpy>=1.21", "flwr-datasets"]
+    assert str(told[-1]) == "[guest-needs] flwr-datasets added: the code imports flwr_datasets"
+    assert [each.text for each in guest_requirements(wanted, set(), {"flwr_datasets"})[0]] == [
+        "numpy>=1.21",
+        "flwr-datasets",
+    ]

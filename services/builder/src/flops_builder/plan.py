@@ -48,7 +48,7 @@ def make_plan(spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], gli
     model = check_structure(modules)
     imports = modules.third_party(MODEL[0], DATA[0])
     requirements, repairs = repair(declaration.requirements, imports)
-    requirements, added = guest_requirements(requirements, modules.loaders(MODEL[0], DATA[0]))
+    requirements, added = guest_requirements(requirements, modules.loaders(MODEL[0], DATA[0]), imports.keys())
     warnings = [*checkout.notices, *declaration.warnings, *modules.warnings]
     if spec.sla.strategy.name == "FedProx" and model.known and FIT_CONFIG_METHOD not in model.methods:
         warnings.append(

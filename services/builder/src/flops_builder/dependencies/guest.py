@@ -19,17 +19,24 @@ NEEDS = {
     "load_ml_data": (DATASETS, PYARROW, "pillow"),
 }
 """By the load function that the code uses."""
+FLOPS_IMAGES = {"flwr": "flwr", "flwr_datasets": "flwr-datasets"}
+"""What FLOps's images had beside the repository's own packages: code that was written for them imports it unasked."""
 WHERE = "flops_mlrepo"
 
 
 def guest_requirements(
-    requirements: tuple[Requirement, ...], loaders: AbstractSet[str]
+    requirements: tuple[Requirement, ...], loaders: AbstractSet[str], imports: AbstractSet[str]
 ) -> tuple[tuple[Requirement, ...], tuple[Repair, ...]]:
-    """The requirements with what the guest needs added, each with its reason; what is asked for stays as it is."""
+    """The requirements with what the guest needs added, each with its reason; what is asked for stays as it is.
+
+    :param loaders: the guest's load functions that the code uses
+    :param imports: the top-level modules that the code imports
+    """
     named = {each.name for each in requirements}
     added: dict[str, tuple[Requirement, Repair]] = {}
     needs = [(NUMPY, "parameters travel as NumPy arrays")]
     needs += [(text, f"the code uses {loader}()") for loader in sorted(loaders) for text in NEEDS[loader]]
+    needs += [(FLOPS_IMAGES[name], f"the code imports {name}") for name in sorted(FLOPS_IMAGES.keys() & imports)]
     for text, why in needs:
         new = requirement(text, WHERE)
         if new.name not in named:

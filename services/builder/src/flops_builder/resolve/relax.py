@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 from packaging.version import Version
 
-from flops_builder.dependencies.declaration import Repair, Requirement
+from flops_builder.dependencies.declaration import Repair, Requirement, requirement
 from flops_builder.resolve.explain import Reason, mentioned, reason
 from flops_builder.resolve.joint import JointResolver
 from flops_builder.resolve.lock import Lock
-from flops_builder.resolve.numpy_one import NUMPY_ONE, needs_numpy_one
 from flops_builder.resolve.refusal import refusal, refuse_sources
+from flops_builder.resolve.undeclared import undeclared
 from flops_builder.resolve.uv import Target
 from flops_builder.resolve.wheels import FirstWheels, ceiling
 
@@ -51,26 +51,28 @@ class Relaxation:
         while True:
             attempt = await self._joint.attempt(self._requirements)
             if not attempt.failures:
-                return await self._numpy_one(attempt.locks)
+                return await self._complete(attempt.locks)
             target, explanation = next(iter(attempt.failures.items()))
             why = reason(explanation)
             # Each of these can happen only so often: a requirement is moved once, and all are widened once.
             if not (await self._relax(why, target) or self._widen(why)):
                 raise await refusal(self._joint, self._requirements, why, target)
 
-    async def _numpy_one(self, locks: Mapping[Target, Lock]) -> Resolution:
-        """The locks with NumPy 1 where something needs it without saying so; told only, where that cannot be had."""
-        repairs = [self._settled(name, locks) for name in self._repairs]
-        broken = needs_numpy_one(locks)
-        if not broken:
-            return Resolution(locks, tuple(repairs), _warnings(locks))
-        listed = " and ".join(broken)
-        why = f"{listed} came out before NumPy 2 and {'does' if len(broken) == 1 else 'do'} not run with it"
-        attempt = await self._joint.attempt(self._requirements, (NUMPY_ONE,))
-        if attempt.failures:
-            return Resolution(locks, tuple(repairs), (*_warnings(locks), f"{why}, and NumPy 1 fits nothing else here"))
-        repairs = [self._settled(name, attempt.locks) for name in self._repairs]
-        return Resolution(attempt.locks, (*repairs, Repair("numpy-1", "", NUMPY_ONE, why)), _warnings(attempt.locks))
+    async def _complete(self, locks: Mapping[Target, Lock]) -> Resolution:
+        """The locks with what releases need and do not say; told only, where that cannot be had."""
+        added: list[Repair] = []
+        warnings: list[str] = []
+        requirements, limits = self._requirements, tuple[str, ...]()
+        for each in list(undeclared(locks)):
+            wanted = (*requirements, requirement(each.requirement, "flops_builder")) if each.missing else requirements
+            attempt = await self._joint.attempt(wanted, (*limits, each.requirement))
+            if attempt.failures:
+                warnings.append(f"{each.why}, and {each.requirement} does not fit the others")
+            else:
+                locks, requirements, limits = attempt.locks, wanted, (*limits, each.requirement)
+                added.append(Repair(each.rule, "", each.requirement, each.why))
+        settled = [self._settled(name, locks) for name in self._repairs]
+        return Resolution(locks, (*settled, *added), (*_warnings(locks), *warnings))
 
     async def _relax(self, why: Reason, target: Target) -> bool:
         """Moves requirements without a wheel to the nearest version that has one. False: there was nothing to move."""
