@@ -159,14 +159,16 @@ async def test_ssh(repository, tmp_path, form):
     ssh = tmp_path / "ssh"
     # Takes ssh's command line and runs its last argument here: the way from git to the other side is the real one.
     ssh.write_text('#!/bin/sh\nfor last; do :; done\nexec env GIT_CONFIG_GLOBAL=/dev/null sh -c "$last"\n')
-    found = await fetched(form.format(path=repository.folder), commit, tmp_path, git_ssh_command=f"sh {ssh}")
+    ssh.chmod(0o755)
+    found = await fetched(form.format(path=repository.folder), commit, tmp_path, git_ssh_command=str(ssh))
     assert "model_manager.py" in contents(found)
 
 
 async def test_ssh_without_a_key(tmp_path):
     ssh = tmp_path / "ssh"
     ssh.write_text("#!/bin/sh\necho 'git@127.0.0.1: Permission denied (publickey).' >&2\nexit 255\n")
-    body = await refused("git@127.0.0.1:a/b.git", "a" * 40, tmp_path, git_ssh_command=f"sh {ssh}")
+    ssh.chmod(0o755)
+    body = await refused("git@127.0.0.1:a/b.git", "a" * 40, tmp_path, git_ssh_command=str(ssh))
     assert body.code == "FLOPS-B002"
 
 

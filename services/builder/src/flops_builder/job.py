@@ -10,12 +10,14 @@ from pathlib import Path
 
 import anyio
 import uv
+from flops_protocol.errors import FlopsError
 from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
 
 from flops_builder.assembly import Assembly, Part, guest
+from flops_builder.dependencies.imports import missing_imports, with_offer
 from flops_builder.failing import tasks
 from flops_builder.image.bytecode import PROCESSES, Compiler, find_python
 from flops_builder.image.environment import Workshop
@@ -72,7 +74,7 @@ class Job:
                 group.start_soon(self._runtime, assembly, target)
             resolution = await self._resolve(plan, assembly)
             for target, lock in resolution.locks.items():
-                group.start_soon(self._environment, checkout, assembly, target, lock, python)
+                group.start_soon(self._environment, checkout, plan, assembly, target, lock, python)
         code = await anyio.to_thread.run_sync(self._code_layer, checkout)
         return await self._publish(plan, assembly, code)
 
@@ -141,7 +143,7 @@ class Job:
             resolution = Resolution(locks)
             self.meter.log("the locks are those of an earlier build of this commit")
         else:
-            request = Request(plan.requirements, plan.declaration.constraints, plan.targets)
+            request = Request(plan.requirements, plan.declaration.constraints, plan.targets, plan.declaration.off)
             resolution = await Relaxation(JointResolver(assembly.ml_resolver, request)).resolve()
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
         self.repairs += [str(each) for each in resolution.repairs]
@@ -152,7 +154,7 @@ class Job:
         return resolution
 
     async def _environment(
-        self, checkout: Checkout, assembly: Assembly, target: Target, lock: Lock, python: Path | None
+        self, checkout: Checkout, plan: Plan, assembly: Assembly, target: Target, lock: Lock, python: Path | None
     ) -> None:
         """Layers 2 and 4 of one platform, with the smoke round where the platform is ours."""
         async with tasks() as group:
@@ -163,7 +165,7 @@ class Job:
             self.installed += 1
             self.meter.at(BuildPhase.INSTALL, self.installed / len(self.locks))
             if environment is not None and python is not None:
-                group.start_soon(self._smoke, python, environment.folder, checkout)
+                group.start_soon(self._smoke, python, environment.folder, checkout, plan)
             self.mlenv[target.platform] = await assembly.environment_layer(lock, target, environment)
             self._layer_done()
 
@@ -176,7 +178,11 @@ class Job:
         self.runtime[target.platform] = await assembly.runtime_part(target)
         self._layer_done()
 
-    async def _smoke(self, python: Path, environment: Path, checkout: Checkout) -> None:
+    async def _smoke(self, python: Path, environment: Path, checkout: Checkout, plan: Plan) -> None:
+        file = plan.declaration.file
+        missing = await anyio.to_thread.run_sync(missing_imports, environment, plan.imports, file)
+        self.warnings += missing
+        self.meter.log(*missing)
         memory = self.spec.sla.resource_constraints.memory_limit_bytes
         scratch = self.work / "smoke"
         await anyio.Path(scratch).mkdir()
@@ -189,7 +195,10 @@ class Job:
             memory_bytes=memory or self.settings.smoke_memory_bytes,
         )
         self.meter.at(BuildPhase.SMOKE, 0)
-        arrays = await self.smoke_tester.run(smoke, lambda line: self.meter.log(line, stream="code"))
+        try:
+            arrays = await self.smoke_tester.run(smoke, lambda line: self.meter.log(line, stream="code"))
+        except FlopsError as error:
+            raise with_offer(error, file) from error
         self.meter.at(BuildPhase.SMOKE, 1, f"{arrays} parameter arrays")
 
     def _code_layer(self, checkout: Checkout) -> Layer:

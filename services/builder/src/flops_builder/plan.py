@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flops_mlrepo.contract import FIT_CONFIG_METHOD
@@ -14,7 +14,7 @@ from flops_builder.dependencies.choice import read_dependencies
 from flops_builder.dependencies.declaration import Declaration, Repair, Requirement
 from flops_builder.dependencies.guest import guest_requirements
 from flops_builder.dependencies.python import choose_python
-from flops_builder.dependencies.repairs import repair
+from flops_builder.dependencies.repairs import OF_A_LOCK, RULES, repair
 from flops_builder.resolve.uv import Target
 from flops_builder.source.checkout import Checkout
 from flops_builder.source.modules import Modules
@@ -31,6 +31,8 @@ class Plan:
     requirements: tuple[Requirement, ...]
     repairs: tuple[Repair, ...]
     warnings: tuple[str, ...]
+    imports: Mapping[str, str]
+    """Top-level modules from outside that the code imports, each with its first place."""
 
     def for_platform(self, platform: Platform) -> Target:
         """The target of a platform, which need not be among those that are asked for."""
@@ -47,7 +49,8 @@ def make_plan(spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], gli
     modules = Modules(checkout.code, choice.minor)
     model = check_structure(modules)
     imports = modules.third_party(MODEL[0], DATA[0])
-    requirements, repairs = repair(declaration.requirements, imports)
+    off = declaration.off | (RULES.keys() - OF_A_LOCK if declaration.locked else set())
+    requirements, repairs = repair(declaration.requirements, imports, off)
     requirements, added = guest_requirements(requirements, modules.loaders(MODEL[0], DATA[0]), imports.keys())
     warnings = [*checkout.notices, *declaration.warnings, *modules.warnings]
     if spec.sla.strategy.name == "FedProx" and model.known and FIT_CONFIG_METHOD not in model.methods:
@@ -64,6 +67,7 @@ def make_plan(spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], gli
         requirements=requirements,
         repairs=(*declaration.repairs, *choice.repairs, *repairs, *added),
         warnings=tuple(warnings),
+        imports=imports,
     )
 
 

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,8 @@ def save_model(model: Model, mlenv: str, code: str, folder: str, flavor: str, tr
     subject = model.get_model()
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     module_name, argument, ways = _FLAVORS[flavor]
+    if flavor == "pytorch":
+        complete_torch_export()
     try:
         module = importlib.import_module(module_name)
         found = find_signature(model.manager, subject, flavor)
@@ -73,6 +76,19 @@ def save_model(model: Model, mlenv: str, code: str, folder: str, flavor: str, tr
         "serialization": way.get("serialization_format", "keras"),
         "requirements": requirements,
     }
+
+
+def complete_torch_export() -> None:
+    """Gives an older PyTorch the name that MLflow imports in any case, and uses only for a format that is not ours.
+
+    `torch.export` came with PyTorch 2.1, its `Dim` with 2.2 (their release notes).
+    """
+    try:
+        module = importlib.import_module("torch.export")
+    except ImportError:
+        module = sys.modules["torch.export"] = ModuleType("torch.export")
+    if not hasattr(module, "Dim"):
+        setattr(module, "Dim", None)  # noqa: B010 - mypy knows that a module has no such name
 
 
 def rehearse_saving(model: Model, mlenv: str, code: str, flavor: str, tracking: str) -> dict[str, Any]:

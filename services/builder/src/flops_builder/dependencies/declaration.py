@@ -98,9 +98,15 @@ class Declaration:
     python: SpecifierSet | None = None
     """The Python versions that it allows; None: any."""
     python_line: int | None = None
+    python_file: str | None = None
+    """Where that stands, when it is another file."""
     options: tuple[str, ...] = ()
     """Index options that it brings: `--extra-index-url URL`, `--find-links URL`."""
     repairs: tuple[Repair, ...] = ()
     warnings: tuple[str, ...] = ()
     ignored: tuple[str, ...] = field(default=())
     """Dependency files that were there too."""
+    locked: bool = False
+    """Whether it is a lock, which is honoured exactly."""
+    off: frozenset[str] = frozenset()
+    """Repair rules that are switched off."""

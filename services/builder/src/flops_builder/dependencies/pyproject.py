@@ -2,62 +2,77 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flops_protocol.errors import FlopsError
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.declaration import Declaration, Requirement, requirement
+from flops_builder.dependencies.locked import Wanted
 from flops_builder.dependencies.requirements_txt import Contents, read_into
-from flops_builder.dependencies.text import read_text
-
-AT_LINE = re.compile(r"at line (\d+)")
+from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, strings, table
 
 
-def read_pyproject(folder: Path, name: str) -> Declaration | None:
+def read_pyproject(folder: Path, name: str, wanted: Wanted | None = None) -> Declaration | None:
     """Reads a `pyproject.toml`; None when it declares no dependencies.
 
+    :param wanted: extras and dependency groups (PEP 735) that are asked for beside the dependencies
     :raises FlopsError: FLOPS-B021 with file and line when it cannot be read
     """
-    text = read_text(folder, name)
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = AT_LINE.search(str(error))
-        raise FlopsError("FLOPS-B021", str(error), file=name, line=int(found.group(1)) if found else None) from error
-    project = _table(document, "project", name)
-    poetry = _table(_table(document, "tool", name), "poetry", name)
+    document, text = read_toml(folder, name)
+    project = table(document, "project", name)
+    poetry = table(table(document, "tool", name), "poetry", name)
+    declared: Declaration | None = None
     if "dependencies" in project or "dependencies" in project.get("dynamic", []):
-        return _project(folder, name, text, document, project)
-    if "dependencies" in poetry:
-        return _poetry(name, text, _table(poetry, "dependencies", name))
-    return None
+        declared = _project(folder, name, text, document, project)
+    elif "dependencies" in poetry:
+        declared = _poetry(name, text, table(poetry, "dependencies", name))
+    if wanted is None or not (wanted.extras or wanted.groups):
+        return declared
+    extra = [
+        *_chosen(table(project, "optional-dependencies", name), "optional-dependencies", wanted.extras, name, text),
+        *_chosen(table(document, "dependency-groups", name), "dependency-groups", wanted.groups, name, text),
+    ]
+    declared = declared or Declaration(name)
+    return replace(declared, requirements=(*declared.requirements, *extra))
 
 
-def _table(parent: dict[str, Any], key: str, name: str) -> dict[str, Any]:
-    value = parent.get(key, {})
-    if not isinstance(value, dict):
-        raise FlopsError("FLOPS-B021", f"[{key}] is no table", file=name)
-    return value
+def _chosen(there: dict[str, Any], key: str, asked: tuple[str, ...], name: str, text: str) -> list[Requirement]:
+    named = {canonicalize_name(each): each for each in there}
+    found: list[Requirement] = []
+    waiting, seen = [canonicalize_name(each) for each in asked], set[str]()
+    while waiting:
+        each = waiting.pop(0)
+        if each in seen:
+            continue
+        seen.add(each)
+        if each not in named:
+            known = ", ".join(sorted(there)) or "none"
+            raise FlopsError("FLOPS-B021", f"there is no {each!r} in {key}, only: {known}", file=name)
+        for entry in there[named[each]]:
+            if isinstance(entry, dict):  # {include-group = "…"}
+                waiting.append(canonicalize_name(str(entry.get("include-group", ""))))
+            else:
+                found.append(requirement(str(entry), name, line_of(text, str(entry))))
+    return found
 
 
 def _project(folder: Path, name: str, text: str, document: dict[str, Any], project: dict[str, Any]) -> Declaration:
     contents = Contents()
-    listed = project.get("dependencies", [])
-    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
-        raise FlopsError(
-            "FLOPS-B021", "project.dependencies is no list of strings", file=name, line=_line(text, "dependencies")
-        )
-    contents.requirements += [requirement(each, name, _line(text, each)) for each in listed]
+    listed = strings(project, "dependencies", name, text)
+    contents.requirements += [requirement(each, name, line_of(text, each)) for each in listed]
     if "dependencies" in project.get("dynamic", []):
-        setuptools = _table(_table(document, "tool", name), "setuptools", name)
-        source = _table(setuptools, "dynamic", name).get("dependencies", {})
+        setuptools = table(table(document, "tool", name), "setuptools", name)
+        source = table(setuptools, "dynamic", name).get("dependencies", {})
         files = source.get("file", []) if isinstance(source, dict) else []
         for file in [files] if isinstance(files, str) else files:
-            read_into(contents, folder, str(file), by=(name, _line(text, "dynamic") or 1))
+            place = posixpath.join(posixpath.dirname(name), str(file))
+            read_into(contents, folder, place, by=(name, line_of(text, "dynamic") or 1))
         if not files:
             return Declaration(name)
     python = project.get("requires-python")
@@ -66,8 +81,8 @@ def _project(folder: Path, name: str, text: str, document: dict[str, Any], proje
         requirements=tuple(contents.requirements),
         constraints=tuple(contents.constraints),
         options=tuple(contents.options),
-        python=None if python is None else _specifiers(str(python), name, _line(text, "requires-python")),
-        python_line=_line(text, "requires-python"),
+        python=None if python is None else python_specifiers(str(python), name, line_of(text, "requires-python")),
+        python_line=line_of(text, "requires-python"),
         repairs=tuple(contents.repairs),
         warnings=tuple(contents.warnings),
     )
@@ -79,12 +94,12 @@ def _poetry(name: str, text: str, table: dict[str, Any]) -> Declaration:
     python_line: int | None = None
     warnings: list[str] = []
     for key, value in table.items():
-        line = _line(text, key)
+        line = line_of(text, key)
         for entry in value if isinstance(value, list) else [value]:
             options = entry if isinstance(entry, dict) else {"version": entry}
             if key.lower() == "python":
                 python, python_line = (
-                    _specifiers(_caret(str(options.get("version", "*")), name, line), name, line),
+                    python_specifiers(caret(str(options.get("version", "*")), name, line), name, line),
                     line,
                 )
             elif options.get("optional"):
@@ -107,15 +122,15 @@ def _poetry_requirement(key: str, options: dict[str, Any], name: str, line: int 
             "FLOPS-B021", f"{key} is a folder ({options['path']}), not a package of an index", file=name, line=line
         )
     else:
-        text += _caret(str(options.get("version", "*")), name, line)
+        text += caret(str(options.get("version", "*")), name, line)
     markers = [str(options["markers"])] if "markers" in options else []
     if "python" in options:
-        limits = re.findall(r"([<>=!~]+)([^,]+)", _caret(str(options["python"]), name, line))
+        limits = re.findall(r"([<>=!~]+)([^,]+)", caret(str(options["python"]), name, line))
         markers += [f'python_version {operator} "{version}"' for operator, version in limits]
     return text + (f" ; {' and '.join(f'({each})' for each in markers)}" if markers else "")
 
 
-def _caret(text: str, name: str, line: int | None) -> str:
+def caret(text: str, name: str, line: int | None) -> str:
     """Poetry's `^1.2` and `~1.2` as PEP 440 has it (Poetry's "Dependency specification")."""
     if "||" in text or " | " in text:
         raise FlopsError(
@@ -140,18 +155,3 @@ def _caret(text: str, name: str, line: int | None) -> str:
         else:
             parts.append(part.replace(" ", ""))
     return ",".join(parts)
-
-
-def _specifiers(text: str, name: str, line: int | None) -> SpecifierSet:
-    try:
-        return SpecifierSet(text)
-    except InvalidSpecifier as error:
-        raise FlopsError("FLOPS-B021", f"{text!r} says nothing about Python versions", file=name, line=line) from error
-
-
-def _line(text: str, needle: str) -> int | None:
-    """The line on which something stands; TOML readers do not tell."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if needle in line and not line.lstrip().startswith("#"):
-            return number
-    return None

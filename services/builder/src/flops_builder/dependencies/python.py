@@ -29,7 +29,7 @@ def choose_python(declaration: Declaration, pythons: Sequence[str]) -> PythonCho
     :raises FlopsError: FLOPS-B024 when none of them will do
     """
     usable = [minor for minor in pythons if _numbers(minor) >= OLDEST]
-    asked, file, line = declaration.python, declaration.file, declaration.python_line
+    asked, file, line = declaration.python, declaration.python_file or declaration.file, declaration.python_line
     if not usable:
         raise FlopsError(
             "FLOPS-B024",
@@ -59,9 +59,8 @@ def _patch_repair(declaration: Declaration, minor: str) -> tuple[Repair, ...]:
     if not pins or pins[0].endswith(".*"):
         return ()
     why = "the patch release is the node's"
-    return (
-        Repair("python-patch", f"python=={pins[0]}", f"python {minor}", why, declaration.file, declaration.python_line),
-    )
+    file = declaration.python_file or declaration.file
+    return (Repair("python-patch", f"python=={pins[0]}", f"python {minor}", why, file, declaration.python_line),)
 
 
 def _allows(asked: SpecifierSet, minor: str) -> bool:

@@ -87,6 +87,8 @@ def _headless(each: Requirement, _: Imports) -> tuple[Requirement, Repair] | Non
     )
 
 
+OF_A_LOCK = frozenset({"guest"})
+"""The only rules for what a lock says."""
 RULES: dict[str, Rule] = {
     "guest": _guest,
     "installer": _installer,

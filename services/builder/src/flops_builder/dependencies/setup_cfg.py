@@ -6,10 +6,10 @@ import configparser
 from pathlib import Path
 
 from flops_protocol.errors import FlopsError
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from flops_builder.dependencies.declaration import Declaration, requirement
 from flops_builder.dependencies.text import read_text
+from flops_builder.dependencies.toml import line_of, python_specifiers
 
 
 def read_setup_cfg(folder: Path, name: str) -> Declaration | None:
@@ -29,8 +29,10 @@ def read_setup_cfg(folder: Path, name: str) -> Declaration | None:
     lines = {line.strip(): number for number, line in enumerate(text.split("\n"), start=1)}
     listed = [each.strip() for each in parser.get("options", "install_requires").split("\n") if each.strip()]
     wanted = parser.get("options", "python_requires", fallback="")
-    try:
-        python = SpecifierSet(wanted) if wanted else None
-    except InvalidSpecifier as error:
-        raise FlopsError("FLOPS-B021", f"{wanted!r} says nothing about Python versions", file=name) from error
-    return Declaration(name, tuple(requirement(each, name, lines.get(each)) for each in listed), python=python)
+    line = line_of(text, "python_requires")
+    return Declaration(
+        file=name,
+        requirements=tuple(requirement(each, name, lines.get(each)) for each in listed),
+        python=python_specifiers(wanted, name, line) if wanted else None,
+        python_line=line,
+    )

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from flops_protocol.errors import FlopsError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 10_000_000
+"""Locks of big projects have megabytes."""
 
 
 def read_text(
@@ -24,7 +25,7 @@ def read_text(
         raise FlopsError("FLOPS-B021", f"{name} lies outside the repository", file=where, line=line)
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise FlopsError("FLOPS-B021", f"{name} is over {MAX_BYTES // 1000} kB", file=where, line=line)
+            raise FlopsError("FLOPS-B021", f"{name} is over {MAX_BYTES // 1_000_000} MB", file=where, line=line)
         raw = file.read_bytes()
     except OSError as error:
         raise FlopsError("FLOPS-B021", f"{name}: {missing}", file=where, line=line) from error

@@ -21,6 +21,8 @@ class Request:
     requirements: tuple[Requirement, ...]
     constraints: tuple[Requirement, ...]
     targets: tuple[Target, ...]
+    off: frozenset[str] = frozenset()
+    """Repair rules that are switched off."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Relaxation:
         added: list[Repair] = []
         warnings: list[str] = []
         requirements, limits = self._requirements, tuple[str, ...]()
-        for each in list(undeclared(locks)):
+        for each in [one for one in undeclared(locks) if one.rule not in self._joint.request.off]:
             wanted = (*requirements, requirement(each.requirement, "flops_builder")) if each.missing else requirements
             attempt = await self._joint.attempt(wanted, (*limits, each.requirement))
             if attempt.failures:
@@ -100,6 +100,8 @@ class Relaxation:
         return named
 
     async def _move(self, each: Requirement, rule: str, cause: str) -> bool:
+        if rule in self._joint.request.off:
+            return False
         end = ceiling(each)
         nearest = None if end is None else await self._nearest(each, end)
         if nearest is None:

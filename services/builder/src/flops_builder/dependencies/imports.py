@@ -1,0 +1,56 @@
+"""What the code imports, held against what the environment has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from flops_protocol.errors import FlopsError
+
+from flops_builder.dependencies.names import IMPORTED_AS, RENAMED
+
+NO_MODULE = re.compile(r"No module named '([A-Za-z_][A-Za-z0-9_]*)")
+PROJECT_OF = {
+    module: project for project, module in IMPORTED_AS.items() if not project.startswith(("mlflow-", "flops-"))
+}
+
+
+def missing_imports(environment: Path, imports: Mapping[str, str], file: str) -> list[str]:
+    """What the code imports and no package brings, each with its place and what to add. Blocks for some `stat`s.
+
+    A warning, not an error: an import may stand where it is never reached.
+
+    :param imports: top-level modules with the place of their first import
+    :param file: the dependency file
+    """
+    return [
+        f"{place}: {module} is imported, and no package brings it; {offer(module, file)}"
+        for module, place in sorted(imports.items())
+        if not _is_there(environment, module)
+    ]
+
+
+def offer(module: str, file: str) -> str:
+    """What to do about a module that is not there."""
+    return f"add {project_of(module)} to {file}"
+
+
+def project_of(module: str) -> str:
+    """The project that brings a module, as far as that can be told."""
+    return PROJECT_OF.get(module) or RENAMED.get(module.lower()) or module.replace("_", "-")
+
+
+def with_offer(error: FlopsError, file: str) -> FlopsError:
+    """The error, with what to add where it is about a module that is not there."""
+    found = NO_MODULE.search(error.body.detail)
+    if error.body.code != "FLOPS-B030" or found is None:
+        return error
+    body = error.body
+    hint = f"{offer(found.group(1), file).capitalize()}, if that package is the one that brings it."
+    return FlopsError(body.code, body.detail, hint=hint, file=body.file, line=body.line)
+
+
+def _is_there(environment: Path, module: str) -> bool:
+    place = environment / module
+    return place.is_dir() or place.with_suffix(".py").is_file() or any(environment.glob(f"{module}.*.so"))

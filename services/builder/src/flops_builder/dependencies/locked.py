@@ -1,0 +1,95 @@
+"""What lock files have in common: packages at exact versions, wanted under conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flops_protocol.errors import FlopsError
+from packaging.utils import canonicalize_name
+
+from flops_builder.dependencies.declaration import Requirement, requirement
+
+Condition = frozenset[frozenset[str]]
+"""Markers in disjunctive normal form: one of the sets has to hold, all of its markers together."""
+ALWAYS: Condition = frozenset({frozenset()})
+MAX_TERMS = 16
+"""What is wanted under more conditions than this is taken as wanted always."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of a project is asked for beside its own dependencies."""
+
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Edge:
+    """That something wants a package, under a marker (empty: always)."""
+
+    package: str
+    """The key of the package."""
+    marker: str = ""
+
+
+def conditions(roots: Sequence[Edge], edges: Mapping[str, Sequence[Edge]]) -> dict[str, Condition]:
+    """Under which condition each package is wanted, for all that the roots want, and what those want."""
+    found: dict[str, Condition] = {}
+    waiting = [(root, ALWAYS) for root in roots]
+    while waiting:
+        edge, parent = waiting.pop()
+        before = found.get(edge.package, frozenset())
+        after = _simplified(before | {term | {edge.marker} if edge.marker else term for term in parent})
+        if after != before:
+            found[edge.package] = after
+            waiting += [(each, after) for each in edges.get(edge.package, ())]
+    return found
+
+
+def _simplified(condition: Condition) -> Condition:
+    """Without terms that say more than another one that holds anyway."""
+    terms = {term for term in condition if not any(other < term for other in condition)}
+    return ALWAYS if len(terms) > MAX_TERMS else frozenset(terms)
+
+
+def marker_text(condition: Condition) -> str:
+    """The condition as a marker (PEP 508); empty: always."""
+    if condition == ALWAYS:
+        return ""
+    terms = sorted(" and ".join(f"({marker})" for marker in sorted(term)) for term in condition)
+    return " or ".join(f"({term})" for term in terms) if len(terms) > 1 else terms[0]
+
+
+def pinned(name: str, version: str, marker: str, file: str, line: int | None = None) -> Requirement:
+    """`name==version`, under a marker."""
+    return requirement(f"{name}=={version}" + (f" ; {marker}" if marker else ""), file, line)
+
+
+def from_git(name: str, url: str, commit: str, marker: str, file: str, line: int | None = None) -> Requirement:
+    """`name @ git+https://…@commit`, under a marker."""
+    address = url if url.startswith("git+") else f"git+{url}"
+    return from_url(name, f"{address}@{commit}", marker, file, line)
+
+
+def from_url(name: str, url: str, marker: str, file: str, line: int | None = None) -> Requirement:
+    """`name @ https://…`, under a marker."""
+    return requirement(f"{name} @ {url}" + (f" ; {marker}" if marker else ""), file, line)
+
+
+def refuse_folder(name: str, place: Any, file: str, line: int | None = None) -> FlopsError:
+    """The error for a package that is a folder or file of the repository."""
+    detail = f"{name} is a folder or file ({place}), not a package of an index"
+    return FlopsError("FLOPS-B021", detail, file=file, line=line)
+
+
+def sorted_by_name(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
+    """In the order of a lock."""
+    return tuple(sorted(requirements, key=lambda each: (each.name, each.text)))
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names mean one project (PEP 503)."""
+    return bool(canonicalize_name(one) == canonicalize_name(other))

@@ -1,0 +1,119 @@
+"""`uv.lock`: what uv has resolved for all platforms at once (uv's "Project structure and files")."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from flops_protocol.errors import FlopsError
+from packaging.utils import canonicalize_name
+
+from flops_builder.dependencies.declaration import Declaration, Requirement
+from flops_builder.dependencies.locked import (
+    Edge,
+    Wanted,
+    conditions,
+    from_git,
+    from_url,
+    marker_text,
+    pinned,
+    refuse_folder,
+    sorted_by_name,
+)
+from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, table, tables
+
+OWN = frozenset({"virtual", "editable"})
+
+
+def read_uv_lock(folder: Path, name: str, wanted: Wanted) -> Declaration:
+    """Reads a `uv.lock`, honoured exactly: every package of the project at its one version.
+
+    :raises FlopsError: FLOPS-B021 with file and line when it cannot be read
+    """
+    document, text = read_toml(folder, name)
+    packages = {_key(each): each for each in tables(document, "package", name)}
+    own = [each for each in packages.values() if any(table(each, "source", name).get(kind) == "." for kind in OWN)]
+    if not own:
+        raise FlopsError("FLOPS-B021", "no package in it is the project itself (source virtual or editable)", file=name)
+    (root, *_) = own
+    found = conditions(_roots(root, wanted, packages, name, text), _edges(packages, name))
+    requirements = []
+    for key, condition in found.items():
+        base, _, extra = key.partition("[")
+        if not extra and base != _key(root):
+            requirements.append(_requirement(packages[base], marker_text(condition), name, text))
+    python = document.get("requires-python")
+    line = line_of(text, "requires-python")
+    return Declaration(
+        file=name,
+        requirements=sorted_by_name(requirements),
+        python=None if python is None else python_specifiers(str(python), name, line),
+        python_line=line,
+        options=_indexes(packages, name),
+        locked=True,
+    )
+
+
+def _key(package: dict[str, Any]) -> str:
+    return f"{canonicalize_name(str(package.get('name', '')))} {package.get('version', '')}"
+
+
+def _roots(
+    root: dict[str, Any], wanted: Wanted, packages: dict[str, dict[str, Any]], name: str, text: str
+) -> list[Edge]:
+    listed = [*tables(root, "dependencies", name)]
+    for asked, key in ((wanted.extras, "optional-dependencies"), (wanted.groups, "dev-dependencies")):
+        there = table(root, key, name)
+        for each in asked:
+            if each not in there:
+                known = ", ".join(sorted(there)) or "none"
+                raise FlopsError("FLOPS-B021", f"there is no {each!r} in {key}, only: {known}", file=name)
+            listed += tables(there, each, name)
+    return [edge for each in listed for edge in _targets(each, packages, name, line_of(text, str(each.get("name"))))]
+
+
+def _edges(packages: dict[str, dict[str, Any]], name: str) -> dict[str, list[Edge]]:
+    edges = {}
+    for key, package in packages.items():
+        listed = tables(package, "dependencies", name)
+        edges[key] = [edge for each in listed for edge in _targets(each, packages, name, None)]
+        extras = table(package, "optional-dependencies", name)
+        for extra in extras:
+            listed = tables(extras, extra, name)
+            edges[f"{key}[{extra}]"] = [edge for each in listed for edge in _targets(each, packages, name, None)]
+    return edges
+
+
+def _targets(
+    dependency: dict[str, Any], packages: dict[str, dict[str, Any]], name: str, line: int | None
+) -> list[Edge]:
+    """The package that is meant, and what its extras bring."""
+    wanted, version = canonicalize_name(str(dependency.get("name", ""))), dependency.get("version")
+    keys = [key for key in packages if key.split(" ")[0] == wanted and version in {None, key.split(" ")[1]}]
+    if not keys:
+        raise FlopsError("FLOPS-B021", f"{wanted} is wanted, but not among the packages", file=name, line=line)
+    marker = str(dependency.get("marker", ""))
+    extras = [f"[{extra}]" for extra in dependency.get("extra", [])]
+    return [Edge(f"{key}{extra}", marker) for key in keys for extra in ["", *extras]]
+
+
+def _requirement(package: dict[str, Any], marker: str, name: str, text: str) -> Requirement:
+    project, source = str(package["name"]), table(package, "source", name)
+    line = line_of(text, f'name = "{project}"')
+    if "git" in source:
+        url, _, commit = str(source["git"]).partition("#")
+        return from_git(project, url.partition("?")[0], commit, marker, name, line)
+    if "url" in source:
+        return from_url(project, str(source["url"]), marker, name, line)
+    if "registry" not in source:
+        raise refuse_folder(project, next(iter(source.values()), "unknown"), name, line)
+    return pinned(project, str(package.get("version", "")), marker, name, line)
+
+
+def _indexes(packages: dict[str, dict[str, Any]], name: str) -> tuple[str, ...]:
+    """Indexes beside the one that most packages are from: that is the site's own here."""
+    sources = Counter(str(table(each, "source", name).get("registry", "")) for each in packages.values())
+    sources.pop("", None)
+    others = [url for url, _ in sources.most_common()[1:] if "://" in url]
+    return tuple(f"--extra-index-url={url}" for url in others)
