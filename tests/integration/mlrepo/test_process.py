@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -190,3 +191,41 @@ anyio.run(main)
         process.kill()
         process.wait()
     await eventually(lambda: not group_members(group), "the worker lives on")
+
+
+REACHES_OUT = """
+import socket
+
+class ModelManager:
+    def __init__(self):
+        print("interfaces", [name for _, name in socket.if_nameindex()])
+        server = socket.create_server(("127.0.0.1", 0))
+        socket.create_connection(server.getsockname(), 2).close()
+        print("itself reached")
+        try:
+            socket.create_connection(("127.0.0.1", PORT), 2)
+            print("the host reached")
+        except OSError as error:
+            print("the host not reached")
+
+    def set_model_data(self): ...
+    def get_model(self): return self
+    def get_model_parameters(self): return [__import__("numpy").zeros(1)]
+    def set_model_parameters(self, parameters): ...
+    def fit_model(self): return 1
+    def evaluate_model(self): return 0.5, 0.5, 1
+"""
+
+
+@pytest.mark.parametrize("network", [True, False])
+async def test_code_without_a_network_reaches_itself_and_nobody_else(open_fixture, output, tmp_path, network):
+    with socket.create_server(("127.0.0.1", 0)) as host:
+        text = REACHES_OUT.replace("PORT", str(host.getsockname()[1]))
+        await anyio.Path(tmp_path / "model_manager.py").write_text(text)
+        async with open_fixture(tmp_path, network=network) as worker:
+            await worker.construct(30)
+            if worker.in_network:
+                pytest.skip(f"this machine allows no namespaces: {worker.in_network}")
+    said = [line for stream, line in output if stream == "stdout"]
+    assert said[1:] == ["itself reached", "the host reached" if network else "the host not reached"]
+    assert (said[0] == "interfaces ['lo']") is not network

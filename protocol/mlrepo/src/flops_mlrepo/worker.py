@@ -1,6 +1,7 @@
-"""Entry point of the ML worker: `python -u -I -S -B worker.py CHANNEL TRACE PARENT MLENV CODE [FOLDER…]`.
+"""Entry point of the ML worker: `python -u -I -S -B worker.py CHANNEL TRACE PARENT NETWORK MLENV CODE [FOLDER…]`.
 
-CHANNEL is the descriptor of the socket to the host, TRACE that of a file for the tracebacks of hangs and crashes.
+CHANNEL is the descriptor of the socket to the host, TRACE that of a file for the tracebacks of hangs and crashes,
+NETWORK `yes` or `no`.
 Started isolated and without site-packages, so that only the environment and the code that are named here are seen.
 """
 
@@ -45,7 +46,7 @@ def main() -> int:
     import socket
 
     channel_fd, trace_fd, parent = (int(text) for text in sys.argv[1:4])
-    mlenv, code, folders = sys.argv[4], sys.argv[5], sys.argv[6:]
+    network, mlenv, code, folders = sys.argv[4], sys.argv[5], sys.argv[6], sys.argv[7:]
     _end_with_parent(parent)
     for fd in (channel_fd, trace_fd):
         os.set_inheritable(fd, False)
@@ -53,6 +54,11 @@ def main() -> int:
     faulthandler.enable(file=trace_fd, all_threads=False)
     faulthandler.register(signal.SIGRTMIN + 7, file=trace_fd, all_threads=True)
     _prepare_paths(mlenv, code, folders)
+    in_network = ""
+    if network == "no":
+        from flops_mlrepo.guest.isolation import leave_the_network
+
+        in_network = leave_the_network()
     try:
         import numpy as np  # noqa: F401
     except ImportError as error:
@@ -67,7 +73,7 @@ def main() -> int:
     # The code's own use of the command line must not see ours.
     sys.argv = [str(pathlib.Path(code, "model_manager.py"))]
     try:
-        serve(channel, mlenv, code)
+        serve(channel, mlenv, code, in_network)
     except (BrokenPipeError, ConnectionResetError):
         # The host is gone.
         return 0

@@ -20,11 +20,21 @@ class SmokeRound:
     memory_bytes: int
 
 
+@dataclass(frozen=True)
+class Smoked:
+    """What came of a smoke round."""
+
+    arrays: int
+    """How many parameter arrays the model has."""
+    in_network: str
+    """Why the code had the network; empty where it had none."""
+
+
 class SmokeTester(Protocol):
     """Runs smoke rounds."""
 
-    async def run(self, smoke: SmokeRound, on_line: Callable[[str], None]) -> int:
-        """Constructs, and takes the parameters on the way round; the number of arrays. `on_line` gets what it prints.
+    async def run(self, smoke: SmokeRound, on_line: Callable[[str], None]) -> Smoked:
+        """Constructs, and takes the parameters on the way round, without a network. `on_line` gets what it prints.
 
         :raises FlopsError: FLOPS-B011, B012 and FLOPS-B030 to FLOPS-B035, with file and line where the code has them
         """

@@ -23,10 +23,14 @@ _MAX_BUFFERS = 1024
 _MAX_BODY_BYTES = 1 << 44
 
 
-def serve(channel: socket.socket, mlenv: str, code: str) -> None:
-    """Answers requests, one after the other, until the host closes the channel."""
+def serve(channel: socket.socket, mlenv: str, code: str, in_network: str = "") -> None:
+    """Answers requests, one after the other, until the host closes the channel.
+
+    :param in_network: why the code has the network, where it should not
+    """
     model = Model(code)
-    send(channel, frames.encode({"ready": True, "python": sys.version.split()[0], "numpy": np.__version__}))
+    versions = {"python": sys.version.split()[0], "numpy": np.__version__}
+    send(channel, frames.encode({"ready": True, **versions, "in-network": in_network}))
     pid = os.getpid()
     while True:
         request = receive(channel)

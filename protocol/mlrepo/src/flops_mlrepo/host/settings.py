@@ -59,6 +59,8 @@ class WorkerSettings:
     """Where HOME and TMPDIR of the code are made; None: a temporary folder, removed afterwards."""
     guest: Path | None = None
     """The folder that holds `flops_mlrepo` for the worker; None: the environment does."""
+    network: bool = True
+    """False: the code gets none, where this machine allows that; see `MlWorker.in_network`."""
     max_parameter_bytes: int = 16 << 30
     """More than this is never accepted from the worker."""
 
@@ -66,7 +68,9 @@ class WorkerSettings:
         """The command line of the worker. It is free of secrets, as `ps` shows it."""
         worker = (self.guest or self.mlenv) / "flops_mlrepo" / "worker.py"
         folders = [str(path.absolute()) for path in self.extra_paths]
-        arguments = [str(channel), str(trace), str(os.getpid()), str(self.mlenv.absolute()), str(self.code.absolute())]
+        network = "yes" if self.network else "no"
+        places = [str(self.mlenv.absolute()), str(self.code.absolute())]
+        arguments = [str(channel), str(trace), str(os.getpid()), network, *places]
         # -B: code and environment stay as they are, byte for byte.
         return [self.python, "-u", "-I", "-S", "-B", "-X", "utf8", str(worker.absolute()), *arguments, *folders]
 

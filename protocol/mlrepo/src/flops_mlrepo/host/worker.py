@@ -57,6 +57,8 @@ class MlWorker:
         self._end: WorkerError | None = None
         self.versions: dict[str, str] = {}
         """The worker's `python` and `numpy`."""
+        self.in_network = ""
+        """Why the code has the network, where it should not."""
 
     @property
     def pid(self) -> int:
@@ -67,6 +69,7 @@ class MlWorker:
         """Waits until the worker listens. :func:`open_worker` does it."""
         head, _ = await self._exchange(None, "starting", timeout)
         self.versions = {name: str(head.get(name)) for name in ("python", "numpy")}
+        self.in_network = str(head.get("in-network") or "")
         self._process.ready = True
 
     async def construct(self, timeout: float) -> None:
