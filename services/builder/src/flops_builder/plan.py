@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flops_mlrepo.contract import FIT_CONFIG_METHOD
-from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
 
@@ -44,7 +43,7 @@ def make_plan(spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], gli
 
     :raises FlopsError: FLOPS-B010 to FLOPS-B012 and FLOPS-B020 to FLOPS-B024, with file and line
     """
-    declaration = _declaration(checkout)
+    declaration = read_dependencies(checkout.tree, checkout.code.relative_to(checkout.tree).as_posix())
     choice = choose_python(declaration, pythons)
     modules = Modules(checkout.code, choice.minor)
     model = check_structure(modules)
@@ -69,13 +68,3 @@ def make_plan(spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], gli
         warnings=tuple(warnings),
         imports=imports,
     )
-
-
-def _declaration(checkout: Checkout) -> Declaration:
-    """Beside the code; else, for code in a subfolder, at the repository's root."""
-    try:
-        return read_dependencies(checkout.code)
-    except FlopsError as error:
-        if error.body.code != "FLOPS-B020" or checkout.code == checkout.tree:
-            raise
-        return read_dependencies(checkout.tree)

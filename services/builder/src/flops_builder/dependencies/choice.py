@@ -10,7 +10,7 @@ from flops_protocol.errors import FlopsError
 
 from flops_builder.dependencies.conda import read_conda
 from flops_builder.dependencies.declaration import Declaration
-from flops_builder.dependencies.flops_toml import NAME, chosen_python, read_flops_toml
+from flops_builder.dependencies.flops_toml import NAME, Choice, chosen_python, read_flops_toml
 from flops_builder.dependencies.locked import Wanted
 from flops_builder.dependencies.pipfile import read_pipfile, read_pipfile_lock
 from flops_builder.dependencies.poetry_lock import read_poetry_lock
@@ -42,49 +42,57 @@ ORDER: Mapping[str, Reader] = {
 }
 LOCK_OF = {"uv.lock": "pyproject.toml", "poetry.lock": "pyproject.toml", "Pipfile.lock": "Pipfile"}
 """What a lock was made from: it is not ignored, it is answered."""
-FOLDERS = ("binder/", ".binder/", "")
-"""What lies in the first two counts before what lies beside the code (repo2docker's "Configuration files")."""
+BINDER = ("binder/", ".binder/", "")
+"""What lies in the first two counts before what lies beside them (repo2docker's "Configuration files")."""
 
 
-def read_dependencies(folder: Path) -> Declaration:
-    """Reads the first dependency file that counts.
+def read_dependencies(tree: Path, subdir: str = "") -> Declaration:
+    """Reads the first dependency file that counts: beside the code, else at the repository's root.
 
+    :param tree: the repository
+    :param subdir: the folder of it with the code; file names are relative to the repository all the same
     :raises FlopsError: FLOPS-B020 when there is none, FLOPS-B021 when it cannot be read
     """
-    choice = read_flops_toml(folder)
-    if choice is None:
-        return _first(folder)
-    declared = choice.own if choice.file is None else _chosen(folder, choice.file, choice.wanted)
+    prefix = f"{subdir.strip('/')}/" if subdir.strip("/") not in {"", "."} else ""
+    places = list(dict.fromkeys((prefix, "")))
+    for place in places:
+        choice = read_flops_toml(tree, f"{place}{NAME}")
+        if choice is not None:
+            return _chosen(tree, choice, _there(tree, places))
+    return _first(tree, places)
+
+
+def _chosen(tree: Path, choice: Choice, there: list[str]) -> Declaration:
+    declared = choice.own if choice.file is None else _read(tree, choice.file, choice)
     if declared is None:
-        raise FlopsError("FLOPS-B021", f"{choice.file} declares no dependencies", file=NAME)
-    others = [each for each in _there(folder) if each != declared.file and each != _answered(declared.file)]
-    return replace(chosen_python(choice, declared), ignored=tuple(others), off=choice.off)
+        raise FlopsError("FLOPS-B021", f"{choice.file} declares no dependencies", file=choice.name)
+    declared = chosen_python(choice, declared)
+    if choice.python is None:
+        declared = with_python(declared, tree, _prefix(declared.file))
+    return replace(declared, ignored=tuple(each for each in there if _is_ignored(each, declared)), off=choice.off)
 
 
-def _chosen(folder: Path, name: str, wanted: Wanted) -> Declaration | None:
+def _read(tree: Path, name: str, choice: Choice) -> Declaration | None:
     """A file that was named: read by the kind that its name tells."""
     base = name.rpartition("/")[2]
-    reader = ORDER.get(base) or next(
-        (read for known, read in ORDER.items() if Path(known).suffix == Path(base).suffix), None
-    )
-    if base.endswith(".txt"):
-        reader = ORDER["requirements.txt"]
-    if reader is None:
-        raise FlopsError("FLOPS-B021", f"{name} is of no known kind: {', '.join(ORDER)}", file=NAME)
-    return reader(folder, name, wanted)
+    by_ending = {".txt": "requirements.txt", ".toml": "pyproject.toml", ".yaml": "conda.yaml", ".yml": "conda.yml"}
+    kind = base if base in ORDER else by_ending.get(Path(base).suffix, "")
+    if kind not in ORDER:
+        raise FlopsError("FLOPS-B021", f"{name} is of no known kind: {', '.join(ORDER)}", file=choice.name)
+    return ORDER[kind](tree, name, choice.wanted)
 
 
-def _first(folder: Path) -> Declaration:
+def _first(tree: Path, places: list[str]) -> Declaration:
     chosen: Declaration | None = None
     empty: Declaration | None = None
     others: list[str] = []
     warnings: list[str] = []
-    for name in _there(folder):
+    for name in _there(tree, places):
         if chosen is not None:
-            if name != _answered(chosen.file):
+            if _prefix(name) in {*(f"{places[0]}{each}" for each in BINDER), _prefix(chosen.file)}:
                 others.append(name)
             continue
-        declared = ORDER[name.rpartition("/")[2]](folder, name, Wanted())
+        declared = ORDER[name.rpartition("/")[2]](tree, name, Wanted())
         if declared is not None and (declared.requirements or declared.python is not None):
             chosen = declared
             continue
@@ -92,25 +100,30 @@ def _first(folder: Path) -> Declaration:
         warnings += () if declared is None else declared.warnings
         if declared is not None and not declared.warnings:
             empty = empty or declared
-    if chosen is None and empty is not None:
-        # It says that nothing is needed, and no other file says otherwise.
-        chosen, others = empty, [name for name in others if name != empty.file]
+    # It says that nothing is needed, and no other file says otherwise.
+    chosen = chosen or empty
     if chosen is None:
         known = ", ".join([NAME, *ORDER])
         found = f"{', '.join(others)} declare{'s' if len(others) == 1 else ''} no dependencies; " if others else ""
         told = f"{'; '.join(warnings)}; " if warnings else ""
         raise FlopsError("FLOPS-B020", f"{found}{told}looked for {known}")
-    prefix = chosen.file[: len(chosen.file) - len(chosen.file.rpartition("/")[2])]
-    chosen = with_python(chosen, folder, prefix)
-    return replace(chosen, ignored=tuple(others), warnings=(*chosen.warnings, *warnings))
+    declared = with_python(chosen, tree, _prefix(chosen.file))
+    ignored = tuple(each for each in others if _is_ignored(each, declared))
+    return replace(declared, ignored=ignored, warnings=(*declared.warnings, *warnings))
 
 
-def _there(folder: Path) -> list[str]:
+def _there(tree: Path, places: list[str]) -> list[str]:
     """All dependency files, in the order in which they count."""
-    return [f"{place}{name}" for place in FOLDERS for name in ORDER if (folder / f"{place}{name}").is_file()]
+    folders = [f"{place}{binder}" for place in places for binder in BINDER]
+    return [f"{folder}{name}" for folder in folders for name in ORDER if (tree / f"{folder}{name}").is_file()]
 
 
-def _answered(file: str) -> str:
-    """What a lock was made from; empty when the file is no lock."""
-    place, separator, base = file.rpartition("/")
-    return f"{place}{separator}{LOCK_OF[base]}" if base in LOCK_OF else ""
+def _prefix(name: str) -> str:
+    return name[: name.rfind("/") + 1]
+
+
+def _is_ignored(name: str, declared: Declaration) -> bool:
+    """Whether a file was not read: not the chosen one, nothing that it includes, nor what it is the lock of."""
+    base = declared.file.rpartition("/")[2]
+    answered = f"{_prefix(declared.file)}{LOCK_OF[base]}" if base in LOCK_OF else ""
+    return name not in {declared.file, answered, *declared.included}

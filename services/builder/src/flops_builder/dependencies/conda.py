@@ -84,6 +84,7 @@ def read_conda(folder: Path, name: str) -> Declaration | None:
         options=tuple(contents.options),
         repairs=tuple(contents.repairs),
         warnings=tuple(contents.warnings),
+        included=frozenset(contents.files),
     )
 
 

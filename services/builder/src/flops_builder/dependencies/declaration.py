@@ -106,6 +106,8 @@ class Declaration:
     warnings: tuple[str, ...] = ()
     ignored: tuple[str, ...] = field(default=())
     """Dependency files that were there too."""
+    included: frozenset[str] = frozenset()
+    """Further files that it names, and that were read with it."""
     locked: bool = False
     """Whether it is a lock, which is honoured exactly."""
     off: frozenset[str] = frozenset()

@@ -31,64 +31,72 @@ class Choice:
     python_line: int | None
     wanted: Wanted
     off: frozenset[str]
+    name: str
 
 
-def read_flops_toml(folder: Path) -> Choice | None:
-    """Reads the `flops.toml` of a folder; None when there is none, or it has no `[dependencies]`.
+def read_flops_toml(folder: Path, name: str) -> Choice | None:
+    """Reads a `flops.toml`; None when it is not there, or has no `[dependencies]`.
 
     :raises FlopsError: FLOPS-B021 with file and line when it cannot be read
     """
-    if not (folder / NAME).is_file():
+    if not (folder / name).is_file():
         return None
-    document, text = read_toml(folder, NAME)
+    document, text = read_toml(folder, name)
     if "dependencies" not in document:
         return None
-    chosen = table(document, "dependencies", NAME)
+    chosen = table(document, "dependencies", name)
     unknown = [*(key for key in document if key != "dependencies"), *(key for key in chosen if key not in KEYS)]
     if unknown:
         known = f"[dependencies] has {', '.join(KEYS)}"
-        raise FlopsError("FLOPS-B021", f"{unknown[0]} is not known; {known}", file=NAME, line=line_of(text, unknown[0]))
+        raise FlopsError("FLOPS-B021", f"{unknown[0]} is not known; {known}", file=name, line=line_of(text, unknown[0]))
     if ("file" in chosen) == ("requirements" in chosen):
-        raise FlopsError("FLOPS-B021", "[dependencies] wants either `file` or `requirements`", file=NAME)
-    off = strings(chosen, "repairs-off", NAME, text)
+        raise FlopsError("FLOPS-B021", "[dependencies] wants either `file` or `requirements`", file=name)
+    off = strings(chosen, "repairs-off", name, text)
     wrong = [rule for rule in off if rule not in SWITCHED]
     if wrong:
         known = ", ".join(sorted(SWITCHED))
         raise FlopsError(
-            "FLOPS-B021", f"{wrong[0]} is no rule; there are {known}", file=NAME, line=line_of(text, wrong[0])
+            "FLOPS-B021", f"{wrong[0]} is no rule; there are {known}", file=name, line=line_of(text, wrong[0])
         )
     return Choice(
-        file=_file(folder, chosen, text),
-        own=_own(chosen, text),
-        python=_text(chosen, "python", text),
+        file=_file(folder, chosen, name, text),
+        own=_own(chosen, name, text),
+        python=_text(chosen, "python", name, text),
         python_line=line_of(text, "python"),
-        wanted=Wanted(tuple(strings(chosen, "extras", NAME, text)), tuple(strings(chosen, "groups", NAME, text))),
+        wanted=Wanted(
+            extras=tuple(strings(chosen, "extras", name, text)),
+            groups=tuple(strings(chosen, "groups", name, text)),
+            file=name,
+            extras_line=line_of(text, "extras"),
+            groups_line=line_of(text, "groups"),
+        ),
+        name=name,
         off=frozenset(off),
     )
 
 
-def _text(chosen: dict[str, Any], key: str, text: str) -> str | None:
+def _text(chosen: dict[str, Any], key: str, name: str, text: str) -> str | None:
     value = chosen.get(key)
     if value is not None and not isinstance(value, str):
-        raise FlopsError("FLOPS-B021", f"{key} is no string", file=NAME, line=line_of(text, key))
+        raise FlopsError("FLOPS-B021", f"{key} is no string", file=name, line=line_of(text, key))
     return value
 
 
-def _file(folder: Path, chosen: dict[str, Any], text: str) -> str | None:
-    name = _text(chosen, "file", text)
-    if name is None:
+def _file(folder: Path, chosen: dict[str, Any], name: str, text: str) -> str | None:
+    named = _text(chosen, "file", name, text)
+    if named is None:
         return None
-    path = posixpath.normpath(name)
-    if not (folder / path).is_file():
-        raise FlopsError("FLOPS-B021", f"{name} is not there", file=NAME, line=line_of(text, "file"))
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(name), named))
+    if path.startswith(("..", "/")) or not (folder / path).is_file():
+        raise FlopsError("FLOPS-B021", f"{named} is not there", file=name, line=line_of(text, "file"))
     return path
 
 
-def _own(chosen: dict[str, Any], text: str) -> Declaration | None:
+def _own(chosen: dict[str, Any], name: str, text: str) -> Declaration | None:
     if "requirements" not in chosen:
         return None
-    listed = strings(chosen, "requirements", NAME, text)
-    return Declaration(NAME, tuple(requirement(each, NAME, line_of(text, each)) for each in listed))
+    listed = strings(chosen, "requirements", name, text)
+    return Declaration(name, tuple(requirement(each, name, line_of(text, each)) for each in listed))
 
 
 def chosen_python(choice: Choice, declaration: Declaration) -> Declaration:
@@ -99,5 +107,5 @@ def chosen_python(choice: Choice, declaration: Declaration) -> Declaration:
 
     if choice.python is None:
         return declaration
-    python = python_specifiers(choice.python, NAME, choice.python_line)
-    return replace(declaration, python=python, python_line=choice.python_line, python_file=NAME)
+    python = python_specifiers(choice.python, choice.name, choice.python_line)
+    return replace(declaration, python=python, python_line=choice.python_line, python_file=choice.name)

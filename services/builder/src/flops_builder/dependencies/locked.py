@@ -24,6 +24,15 @@ class Wanted:
 
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    file: str | None = None
+    """Where that is asked for, with the lines."""
+    extras_line: int | None = None
+    groups_line: int | None = None
+
+    def missing(self, key: str, name: str, there: Iterable[str], line: int | None) -> FlopsError:
+        """The error for an extra or group that a file does not have."""
+        known = ", ".join(sorted(there)) or "none"
+        return FlopsError("FLOPS-B021", f"there is no {name!r} in {key}, only: {known}", file=self.file, line=line)
 
 
 @dataclass(frozen=True)
@@ -68,10 +77,20 @@ def pinned(name: str, version: str, marker: str, file: str, line: int | None = N
     return requirement(f"{name}=={version}" + (f" ; {marker}" if marker else ""), file, line)
 
 
-def from_git(name: str, url: str, commit: str, marker: str, file: str, line: int | None = None) -> Requirement:
-    """`name @ git+https://…@commit`, under a marker."""
-    address = url if url.startswith("git+") else f"git+{url}"
-    return from_url(name, f"{address}@{commit}", marker, file, line)
+@dataclass(frozen=True)
+class GitSource:
+    """A package in a Git repository."""
+
+    url: str
+    commit: str
+    subdirectory: str = ""
+
+    @property
+    def address(self) -> str:
+        """As pip writes it: `git+https://…@commit#subdirectory=…`."""
+        url = self.url if self.url.startswith("git+") else f"git+{self.url}"
+        commit = f"@{self.commit}" if self.commit else ""
+        return f"{url}{commit}" + (f"#subdirectory={self.subdirectory}" if self.subdirectory else "")
 
 
 def from_url(name: str, url: str, marker: str, file: str, line: int | None = None) -> Requirement:

@@ -70,6 +70,7 @@ INSTALLERS = frozenset(
         "pipenv",
         "virtualenv",
         "distribute",
+        "pkg-resources",
     }
 )
 """They install packages; nothing of an image is installed when it runs."""

@@ -10,11 +10,21 @@ from flops_protocol.errors import FlopsError
 from packaging.specifiers import SpecifierSet
 
 from flops_builder.dependencies.declaration import Declaration, Repair, Requirement, requirement
-from flops_builder.dependencies.locked import from_git, from_url, refuse_folder, sorted_by_name
+from flops_builder.dependencies.locked import GitSource, from_url, refuse_folder, sorted_by_name
 from flops_builder.dependencies.text import read_text
 from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, table
 
-Entry = tuple[str, dict[str, Any]]
+VARIABLES = (
+    "os_name",
+    "sys_platform",
+    "platform_machine",
+    "platform_system",
+    "platform_python_implementation",
+    "python_version",
+    "python_full_version",
+    "implementation_name",
+)
+"""Of markers (PEP 508)."""
 
 
 def read_pipfile_lock(folder: Path, name: str) -> Declaration:
@@ -66,9 +76,12 @@ def _declaration(
 
 
 def _requirement(key: str, options: dict[str, Any], name: str, line: int | None) -> Requirement:
-    marker = str(options.get("markers", ""))
+    # Pipenv's own way to write a marker: `sys_platform = "== 'win32'"`.
+    own = [f"{variable} {options[variable]}" for variable in VARIABLES if variable in options]
+    marker = " and ".join([*([str(options["markers"])] if options.get("markers") else []), *own])
     if "git" in options:
-        return from_git(key, str(options["git"]), str(options.get("ref", "HEAD")), marker, name, line)
+        git = GitSource(str(options["git"]), str(options.get("ref", "")), str(options.get("subdirectory", "")))
+        return from_url(key, git.address, marker, name, line)
     if "file" in options and "://" in str(options["file"]):
         return from_url(key, str(options["file"]), marker, name, line)
     if "path" in options or "file" in options:

@@ -1,18 +1,19 @@
-"""`poetry.lock`, of all versions: with `groups` (2.1), with `category` (1.x), and those between that have neither."""
+"""`poetry.lock`: with `groups` and `markers` for each package (2.1), and those before, which say who wants what."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from flops_protocol.errors import FlopsError
 from packaging.utils import canonicalize_name
 
-from flops_builder.dependencies.declaration import Declaration, Requirement
+from flops_builder.dependencies.declaration import Declaration, Requirement, requirement
 from flops_builder.dependencies.locked import (
     Edge,
+    GitSource,
     conditions,
-    from_git,
     from_url,
     marker_text,
     pinned,
@@ -21,6 +22,8 @@ from flops_builder.dependencies.locked import (
 )
 from flops_builder.dependencies.pyproject import caret, read_pyproject
 from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, table, tables
+
+EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 
 
 def read_poetry_lock(folder: Path, name: str) -> Declaration:
@@ -32,8 +35,6 @@ def read_poetry_lock(folder: Path, name: str) -> Declaration:
     packages = tables(document, "package", name)
     if all("groups" in each for each in packages):
         chosen = [(each, _marker(each)) for each in packages if "main" in each["groups"] and not each.get("optional")]
-    elif all("category" in each for each in packages):
-        chosen = [(each, "") for each in packages if each["category"] == "main" and not each.get("optional")]
     else:
         chosen = _reachable(packages, folder, name)
     python = table(document, "metadata", name).get("python-versions")
@@ -53,29 +54,55 @@ def _marker(package: dict[str, Any]) -> str:
 
 
 def _reachable(packages: list[dict[str, Any]], folder: Path, name: str) -> list[tuple[dict[str, Any], str]]:
-    """What the project's own dependencies want, and what those want."""
+    """What the project's own dependencies want, and what those want, with their extras."""
     declared = read_pyproject(folder, str(Path(name).with_name("pyproject.toml")))
     if declared is None:
         raise FlopsError("FLOPS-B021", "the pyproject.toml beside it declares no dependencies", file=name)
-    named: dict[str, dict[str, Any]] = {canonicalize_name(str(each.get("name", ""))): each for each in packages}
-    edges: dict[str, list[Edge]] = {key: _edges(table(each, "dependencies", name)) for key, each in named.items()}
-    roots = [Edge(each.name, str(each.parsed.marker or "")) for each in declared.requirements]
+    keyed = {f"{canonicalize_name(str(each.get('name', '')))} {each.get('version', '')}": each for each in packages}
+    edges: dict[str, list[Edge]] = {}
+    for key, package in keyed.items():
+        for extra in ("", *table(package, "extras", name)):
+            there = _edges(table(package, "dependencies", name), keyed, extra)
+            edges[f"{key}[{extra}]" if extra else key] = there
+    roots = [edge for each in declared.requirements for edge in _targets(each, keyed)]
     found = conditions(roots, edges)
-    missing = sorted(key for key in found if key not in named)
+    missing = sorted(key for key in found if key.partition("[")[0] not in keyed)
     if missing:
-        raise FlopsError("FLOPS-B021", f"{missing[0]} is wanted, but not among the packages", file=name)
-    return [(named[key], marker_text(condition)) for key, condition in found.items()]
+        raise FlopsError("FLOPS-B021", f"{missing[0].split()[0]} is wanted, but not among the packages", file=name)
+    return [(keyed[key], marker_text(condition)) for key, condition in found.items() if "[" not in key]
 
 
-def _edges(dependencies: dict[str, Any]) -> list[Edge]:
+def _edges(dependencies: dict[str, Any], keyed: dict[str, dict[str, Any]], extra: str) -> list[Edge]:
+    """What a package wants: by itself, or for one of its extras only."""
     edges = []
     for key, value in dependencies.items():
         for entry in value if isinstance(value, list) else [value]:
-            options = entry if isinstance(entry, dict) else {}
+            options = entry if isinstance(entry, dict) else {"version": entry}
             marker = str(options.get("markers", ""))
-            if not options.get("optional") and "extra ==" not in marker:
-                edges.append(Edge(canonicalize_name(key), marker))
+            asked = EXTRA.findall(marker)
+            if (extra in asked) if extra else not (asked or options.get("optional")):
+                plain = " and ".join(part for part in marker.split(" and ") if not EXTRA.search(part))
+                text = f"{key}{_extras(options)} {_specifier(options)}" + (f" ; {plain}" if plain else "")
+                edges += _targets(requirement(text, "poetry.lock"), keyed)
     return edges
+
+
+def _extras(options: dict[str, Any]) -> str:
+    return f"[{','.join(options['extras'])}]" if options.get("extras") else ""
+
+
+def _specifier(options: dict[str, Any]) -> str:
+    version = str(options.get("version", "*"))
+    return "" if version == "*" else caret(version, "poetry.lock", None)
+
+
+def _targets(wanted: Requirement, keyed: dict[str, dict[str, Any]]) -> list[Edge]:
+    """The packages of that name and of versions that fit, with what their extras bring."""
+    marker = str(wanted.parsed.marker or "")
+    there = [key for key in keyed if key.split(" ")[0] == wanted.name]
+    fitting = [key for key in there if wanted.parsed.specifier.contains(key.split(" ")[1], prereleases=True)]
+    extras = ["", *(f"[{canonicalize_name(extra)}]" for extra in sorted(wanted.parsed.extras))]
+    return [Edge(f"{key}{extra}", marker) for key in (fitting or there or [f"{wanted.name} "]) for extra in extras]
 
 
 def _requirement(package: dict[str, Any], marker: str, name: str, text: str) -> Requirement:
@@ -83,7 +110,8 @@ def _requirement(package: dict[str, Any], marker: str, name: str, text: str) -> 
     line = line_of(text, f'name = "{project}"')
     kind, url = source.get("type"), str(source.get("url", ""))
     if kind == "git":
-        return from_git(project, url, str(source.get("resolved_reference", "")), marker, name, line)
+        commit, place = str(source.get("resolved_reference", "")), str(source.get("subdirectory", ""))
+        return from_url(project, GitSource(url, commit, place).address, marker, name, line)
     if kind == "url":
         return from_url(project, url, marker, name, line)
     if kind in {"directory", "file"}:

@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.declaration import Declaration, Requirement, requirement
-from flops_builder.dependencies.locked import Wanted
+from flops_builder.dependencies.locked import GitSource, Wanted, from_url, refuse_folder
 from flops_builder.dependencies.requirements_txt import Contents, read_into
 from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, strings, table
 
@@ -28,38 +28,75 @@ def read_pyproject(folder: Path, name: str, wanted: Wanted | None = None) -> Dec
     project = table(document, "project", name)
     poetry = table(table(document, "tool", name), "poetry", name)
     declared: Declaration | None = None
-    if "dependencies" in project or "dependencies" in project.get("dynamic", []):
-        declared = _project(folder, name, text, document, project)
-    elif "dependencies" in poetry:
+    dynamic = "dependencies" in project.get("dynamic", [])
+    if "dependencies" in poetry and (dynamic or "dependencies" not in project):
         declared = _poetry(name, text, table(poetry, "dependencies", name))
+        if "requires-python" in project:
+            line = line_of(text, "requires-python")
+            python = python_specifiers(str(project["requires-python"]), name, line)
+            declared = replace(declared, python=python, python_line=line)
+    elif "dependencies" in project or dynamic:
+        declared = _project(folder, name, text, document, project)
+    if declared is not None:
+        declared = replace(declared, requirements=_from_sources(declared.requirements, document, name))
     if wanted is None or not (wanted.extras or wanted.groups):
         return declared
+    own = canonicalize_name(str(project.get("name", "")))
     extra = [
-        *_chosen(table(project, "optional-dependencies", name), "optional-dependencies", wanted.extras, name, text),
-        *_chosen(table(document, "dependency-groups", name), "dependency-groups", wanted.groups, name, text),
+        *_chosen(project, "optional-dependencies", wanted, own, name, text),
+        *_chosen(document, "dependency-groups", wanted, own, name, text),
     ]
     declared = declared or Declaration(name)
     return replace(declared, requirements=(*declared.requirements, *extra))
 
 
-def _chosen(there: dict[str, Any], key: str, asked: tuple[str, ...], name: str, text: str) -> list[Requirement]:
+def _chosen(parent: dict[str, Any], key: str, wanted: Wanted, own: str, name: str, text: str) -> list[Requirement]:
+    """What extras or groups bring, with those that they include."""
+    there = table(parent, key, name)
     named = {canonicalize_name(each): each for each in there}
+    extras = key == "optional-dependencies"
     found: list[Requirement] = []
-    waiting, seen = [canonicalize_name(each) for each in asked], set[str]()
+    waiting = [canonicalize_name(each) for each in (wanted.extras if extras else wanted.groups)]
+    seen = set[str]()
     while waiting:
         each = waiting.pop(0)
         if each in seen:
             continue
         seen.add(each)
         if each not in named:
-            known = ", ".join(sorted(there)) or "none"
-            raise FlopsError("FLOPS-B021", f"there is no {each!r} in {key}, only: {known}", file=name)
+            raise wanted.missing(key, each, there, wanted.extras_line if extras else wanted.groups_line)
         for entry in there[named[each]]:
             if isinstance(entry, dict):  # {include-group = "…"}
                 waiting.append(canonicalize_name(str(entry.get("include-group", ""))))
+                continue
+            one = requirement(str(entry), name, line_of(text, str(entry)))
+            if one.name == own and one.parsed.extras:  # an extra of all others: `project[train,plot]`
+                waiting += [canonicalize_name(extra) for extra in sorted(one.parsed.extras)]
             else:
-                found.append(requirement(str(entry), name, line_of(text, str(entry))))
+                found.append(one)
     return found
+
+
+def _from_sources(
+    requirements: tuple[Requirement, ...], document: dict[str, Any], name: str
+) -> tuple[Requirement, ...]:
+    """The requirements with where uv takes them from: what comes from Git is not what has its name on an index."""
+    sources = table(table(table(document, "tool", name), "uv", name), "sources", name)
+    named = {canonicalize_name(key): value for key, value in sources.items() if isinstance(value, dict)}
+    found = []
+    for each in requirements:
+        source = named.get(canonicalize_name(each.name), {})
+        if "git" in source:
+            revision = str(source.get("rev") or source.get("tag") or source.get("branch") or "")
+            git = GitSource(str(source["git"]), revision, str(source.get("subdirectory", "")))
+            found.append(from_url(each.parsed.name, git.address, str(each.parsed.marker or ""), name, each.line))
+        elif "url" in source:
+            found.append(from_url(each.parsed.name, str(source["url"]), str(each.parsed.marker or ""), name, each.line))
+        elif "path" in source or "workspace" in source:
+            raise refuse_folder(each.name, source.get("path", "a member of the workspace"), name, each.line)
+        else:
+            found.append(each)
+    return tuple(found)
 
 
 def _project(folder: Path, name: str, text: str, document: dict[str, Any], project: dict[str, Any]) -> Declaration:
@@ -85,6 +122,7 @@ def _project(folder: Path, name: str, text: str, document: dict[str, Any], proje
         python_line=line_of(text, "requires-python"),
         repairs=tuple(contents.repairs),
         warnings=tuple(contents.warnings),
+        included=frozenset(contents.files),
     )
 
 

@@ -6,8 +6,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from flops_protocol.errors import FlopsError
-
 from flops_builder.dependencies.declaration import Declaration
 from flops_builder.dependencies.text import read_text
 from flops_builder.dependencies.toml import python_specifiers
@@ -20,12 +18,10 @@ FILES = {
 
 
 def with_python(declaration: Declaration, folder: Path, prefix: str = "") -> Declaration:
-    """The declaration with the Python that one of these files beside it names.
+    """The declaration with the Python that one of these files beside it names, where that is left open.
 
-    :raises FlopsError: FLOPS-B021 when the file names none
+    :raises FlopsError: FLOPS-B021 when the file cannot be read
     """
-    if declaration.python is not None:
-        return declaration
     for base, pattern in FILES.items():
         name = f"{prefix}{base}"
         if not (folder / name).is_file():
@@ -33,10 +29,14 @@ def with_python(declaration: Declaration, folder: Path, prefix: str = "") -> Dec
         written = [line.strip() for line in read_text(folder, name).split("\n") if line.strip()]
         found = pattern.match(written[0]) if written else None
         if found is None:
-            if base == "runtime.txt":
-                continue  # repo2docker's may be about R, too
-            raise FlopsError("FLOPS-B021", f"{(written or [''])[0]!r} names no Python", file=name, line=1)
+            continue  # repo2docker's may be about R, and pyenv's name an environment
         version = found.group(1)
+        minor = ".".join(version.split(".")[:2])
+        if declaration.python is not None and not any(declaration.python.contains(f"{minor}.{n}") for n in range(60)):
+            continue
+        pins = any(each.operator in {"==", "==="} for each in declaration.python or ())
+        if pins:
+            continue
         text = f"=={version}" if version.count(".") > 1 else f"=={version}.*"
         return replace(declaration, python=python_specifiers(text, name, 1), python_line=1, python_file=name)
     return declaration

@@ -14,11 +14,12 @@ from flops_protocol.errors import FlopsError
 from flops_builder.dependencies.declaration import Declaration, Repair, Requirement, requirement
 from flops_builder.dependencies.text import read_text
 
-MAX_DEPTH = 10
 COMMENT = re.compile(r"(^|\s)#.*$")
 PER_REQUIREMENT = re.compile(r"\s+(--hash|--config-settings?|--global-option|--install-option)[=\s]")
-LOCAL = re.compile(r"^(\.{1,2}(/.*)?|/.*|file:.*)(\[.*\])?$")
+OWN = re.compile(r"^\.(/\.?)?(\[.*\])?$")
+LOCAL = re.compile(r"^(\.{1,2}/.*|\.\.|/.*|file:.*|[^@ ]+\.(whl|zip|tar\.gz))$")
 VERSION_CONTROL = re.compile(r"^(git|hg|svn|bzr)\+")
+SUBDIRECTORY = re.compile(r"[#&]subdirectory=([^&]+)")
 EGG = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
 
 
@@ -31,6 +32,8 @@ class Contents:
     options: list[str] = field(default_factory=list)
     repairs: list[Repair] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
+    """What was read on the way."""
 
 
 def read_requirements(folder: Path, name: str) -> Declaration | None:
@@ -47,6 +50,7 @@ def read_requirements(folder: Path, name: str) -> Declaration | None:
         options=tuple(contents.options),
         repairs=tuple(contents.repairs),
         warnings=tuple(contents.warnings),
+        included=frozenset(contents.files - {name}),
     )
 
 
@@ -57,18 +61,19 @@ def read_into(
     *,
     constraints: bool = False,
     by: tuple[str, int] | None = None,
-    depth: int = 0,
+    above: tuple[str, ...] = (),
 ) -> None:
-    """Adds what a file says; `by` is the file and line that named it.
+    """Adds what a file says; `by` is the file and line that named it, `above` the files that led to it.
 
     :raises FlopsError: FLOPS-B021 with file and line when it cannot be read
     """
-    if depth > MAX_DEPTH:
+    if name in above:
         raise FlopsError(
             "FLOPS-B021", f"{name} includes itself", file=by[0] if by else name, line=by[1] if by else None
         )
+    contents.files.add(name)
     for line, text in logical_lines(read_text(folder, name, by=by[0] if by else None, line=by[1] if by else None)):
-        read_line(contents, folder, name, line, text, constraints=constraints, depth=depth)
+        read_line(contents, folder, name, line, text, constraints=constraints, above=above)
 
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -88,19 +93,34 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def read_line(
-    contents: Contents, folder: Path, name: str, line: int, text: str, *, constraints: bool = False, depth: int = 0
+    contents: Contents,
+    folder: Path,
+    name: str,
+    line: int,
+    text: str,
+    *,
+    constraints: bool = False,
+    above: tuple[str, ...] = (),
 ) -> None:
     """Adds what one logical line says.
 
     :raises FlopsError: FLOPS-B021 with file and line when it cannot be read
     """
     if text.startswith("-"):
-        _read_option(contents, folder, name, line, text, constraints=constraints, depth=depth)
+        _read_option(contents, folder, name, line, text, constraints=constraints, above=above)
         return
     body = PER_REQUIREMENT.split(text, maxsplit=1)[0].strip()
-    if LOCAL.match(body):
+    if OWN.match(body):
         contents.repairs.append(_own_package(body, name, line))
         return
+    if LOCAL.match(body):
+        raise FlopsError(
+            "FLOPS-B021",
+            f"{body} is a folder or file, not a package of an index: name the package, and the folder of its wheel "
+            "with --find-links",
+            file=name,
+            line=line,
+        )
     if VERSION_CONTROL.match(body):
         # pip's old form, before `name @ git+https://…` (PEP 508).
         found = EGG.search(body)
@@ -108,13 +128,22 @@ def read_line(
             raise FlopsError(
                 "FLOPS-B021", f"{body} does not say which package it is: write `name @ {body}`", file=name, line=line
             )
-        body = f"{found.group(1)} @ {body.partition('#')[0]}"
-    target = contents.constraints if constraints else contents.requirements
-    target.append(requirement(body, name, line))
+        place = SUBDIRECTORY.search(body)
+        body = f"{found.group(1)} @ {body.partition('#')[0]}" + (f"#subdirectory={place.group(1)}" if place else "")
+    wanted = requirement(body, name, line)
+    if (wanted.parsed.url or "").startswith("file:"):
+        raise FlopsError(
+            "FLOPS-B021",
+            f"{wanted.name} is a file of the machine on which this list was made ({wanted.parsed.url}): write "
+            f"{wanted.name}==VERSION",
+            file=name,
+            line=line,
+        )
+    (contents.constraints if constraints else contents.requirements).append(wanted)
 
 
 def _read_option(
-    contents: Contents, folder: Path, name: str, line: int, text: str, *, constraints: bool, depth: int
+    contents: Contents, folder: Path, name: str, line: int, text: str, *, constraints: bool, above: tuple[str, ...]
 ) -> None:
     try:
         words = shlex.split(text)
@@ -130,9 +159,9 @@ def _read_option(
                 raise FlopsError("FLOPS-B021", f"{text!r} does not name a file of the repository", file=name, line=line)
             nested = posixpath.normpath(posixpath.join(posixpath.dirname(name), value))
             only_limits = constraints or option in {"-c", "--constraint"}
-            read_into(contents, folder, nested, constraints=only_limits, by=(name, line), depth=depth + 1)
+            read_into(contents, folder, nested, constraints=only_limits, by=(name, line), above=(*above, name))
         case "-e" | "--editable":
-            read_line(contents, folder, name, line, value, constraints=constraints, depth=depth)
+            read_line(contents, folder, name, line, value, constraints=constraints, above=above)
         case "-i" | "--index-url" | "--extra-index-url":
             contents.options.append(f"--extra-index-url={value}")
         case "-f" | "--find-links":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import configparser
+import posixpath
 from pathlib import Path
 
 from flops_protocol.errors import FlopsError
 
 from flops_builder.dependencies.declaration import Declaration, requirement
+from flops_builder.dependencies.requirements_txt import Contents, read_into
 from flops_builder.dependencies.text import read_text
 from flops_builder.dependencies.toml import line_of, python_specifiers
 
@@ -27,12 +29,21 @@ def read_setup_cfg(folder: Path, name: str) -> Declaration | None:
     if not parser.has_option("options", "install_requires"):
         return None
     lines = {line.strip(): number for number, line in enumerate(text.split("\n"), start=1)}
-    listed = [each.strip() for each in parser.get("options", "install_requires").split("\n") if each.strip()]
+    written = parser.get("options", "install_requires")
+    listed = [each.strip() for each in written.split("\n") if each.strip()]
+    contents = Contents()
+    if written.strip().startswith("file:"):
+        # setuptools' "Declarative config": files with one requirement a line.
+        for file in written.strip().removeprefix("file:").split(","):
+            place = posixpath.join(posixpath.dirname(name), file.strip())
+            read_into(contents, folder, place, by=(name, line_of(text, "install_requires") or 1))
+        listed = []
     wanted = parser.get("options", "python_requires", fallback="")
     line = line_of(text, "python_requires")
     return Declaration(
         file=name,
-        requirements=tuple(requirement(each, name, lines.get(each)) for each in listed),
+        requirements=(*contents.requirements, *(requirement(each, name, lines.get(each)) for each in listed)),
+        included=frozenset(contents.files),
         python=python_specifiers(wanted, name, line) if wanted else None,
         python_line=line,
     )

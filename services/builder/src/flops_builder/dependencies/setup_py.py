@@ -31,13 +31,13 @@ def read_setup_py(folder: Path, name: str) -> Declaration | None:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise FlopsError("FLOPS-B021", f"it is no Python: {error}", file=name, line=line) from error
-    names = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    names: dict[str, ast.expr] = {}
+    for node in tree.body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        value = getattr(node, "value", None)
+        names |= {target.id: value for target in targets if isinstance(target, ast.Name) and value is not None}
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) == "setup"]
     keywords = {word.arg: word.value for call in calls for word in call.keywords if word.arg}
     if "install_requires" not in keywords:

@@ -17,7 +17,7 @@ def read_text(
 
     `by` and `line` say which file asked for it, for the error.
 
-    :raises FlopsError: FLOPS-B021 when it is not there, leaves the folder, is too big, or is no UTF-8
+    :raises FlopsError: FLOPS-B021 when it is not there, leaves the folder, or is too big
     """
     file = folder / name
     where = by or name
@@ -32,6 +32,7 @@ def read_text(
     try:
         # PowerShell's `pip freeze > requirements.txt` writes UTF-16 with a byte order mark.
         text = raw.decode("utf-16") if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FlopsError("FLOPS-B021", f"{name} is no UTF-8 text", file=name) from error
+    except UnicodeDecodeError:
+        # Names and versions are ASCII; what is left is a comment in an old code page.
+        text = raw.decode("latin-1")
     return text.replace("\r\n", "\n").replace("\r", "\n")

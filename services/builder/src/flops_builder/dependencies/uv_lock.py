@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from flops_protocol.errors import FlopsError
 from packaging.utils import canonicalize_name
@@ -12,9 +14,9 @@ from packaging.utils import canonicalize_name
 from flops_builder.dependencies.declaration import Declaration, Requirement
 from flops_builder.dependencies.locked import (
     Edge,
+    GitSource,
     Wanted,
     conditions,
-    from_git,
     from_url,
     marker_text,
     pinned,
@@ -24,6 +26,8 @@ from flops_builder.dependencies.locked import (
 from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, table, tables
 
 OWN = frozenset({"virtual", "editable"})
+CONFLICT = re.compile(r"""extra\s*==\s*['"](?:extra|group|project)-\d+-([A-Za-z0-9._-]+)['"]""")
+"""How uv writes, in a marker, that an extra or group of the project is chosen which excludes another one."""
 
 
 def read_uv_lock(folder: Path, name: str, wanted: Wanted) -> Declaration:
@@ -37,7 +41,11 @@ def read_uv_lock(folder: Path, name: str, wanted: Wanted) -> Declaration:
     if not own:
         raise FlopsError("FLOPS-B021", "no package in it is the project itself (source virtual or editable)", file=name)
     (root, *_) = own
-    found = conditions(_roots(root, wanted, packages, name, text), _edges(packages, name))
+    chosen = {f"{canonicalize_name(str(root['name']))}-{each}" for each in (*wanted.extras, *wanted.groups)}
+    found = conditions(
+        _settled(_roots(root, wanted, packages, name, text), chosen),
+        {key: _settled(edges, chosen) for key, edges in _edges(packages, name).items()},
+    )
     requirements = []
     for key, condition in found.items():
         base, _, extra = key.partition("[")
@@ -63,14 +71,27 @@ def _roots(
     root: dict[str, Any], wanted: Wanted, packages: dict[str, dict[str, Any]], name: str, text: str
 ) -> list[Edge]:
     listed = [*tables(root, "dependencies", name)]
-    for asked, key in ((wanted.extras, "optional-dependencies"), (wanted.groups, "dev-dependencies")):
+    extras = (wanted.extras, "optional-dependencies", wanted.extras_line)
+    for asked, key, line in (extras, (wanted.groups, "dev-dependencies", wanted.groups_line)):
         there = table(root, key, name)
         for each in asked:
             if each not in there:
-                known = ", ".join(sorted(there)) or "none"
-                raise FlopsError("FLOPS-B021", f"there is no {each!r} in {key}, only: {known}", file=name)
+                raise wanted.missing(key, each, there, line)
             listed += tables(there, each, name)
     return [edge for each in listed for edge in _targets(each, packages, name, line_of(text, str(each.get("name"))))]
+
+
+def _settled(edges: list[Edge], chosen: set[str]) -> list[Edge]:
+    """Without those of extras that are not chosen; what is left no longer says that it is of one that is."""
+    settled = []
+    for edge in edges:
+        asked = CONFLICT.findall(edge.marker)
+        if not asked:
+            settled.append(edge)
+        elif all(each in chosen for each in asked):
+            rest = [part for part in edge.marker.split(" and ") if not CONFLICT.search(part)]
+            settled.append(Edge(edge.package, " and ".join(rest)))
+    return settled
 
 
 def _edges(packages: dict[str, dict[str, Any]], name: str) -> dict[str, list[Edge]]:
@@ -100,15 +121,23 @@ def _targets(
 
 def _requirement(package: dict[str, Any], marker: str, name: str, text: str) -> Requirement:
     project, source = str(package["name"]), table(package, "source", name)
-    line = line_of(text, f'name = "{project}"')
+    line = _line(text, project)
     if "git" in source:
         url, _, commit = str(source["git"]).partition("#")
-        return from_git(project, url.partition("?")[0], commit, marker, name, line)
+        asked = parse_qs(urlsplit(url).query)
+        git = GitSource(url.partition("?")[0], commit, asked.get("subdirectory", [""])[0])
+        return from_url(project, git.address, marker, name, line)
     if "url" in source:
         return from_url(project, str(source["url"]), marker, name, line)
     if "registry" not in source:
         raise refuse_folder(project, next(iter(source.values()), "unknown"), name, line)
     return pinned(project, str(package.get("version", "")), marker, name, line)
+
+
+def _line(text: str, project: str) -> int | None:
+    """Where a package's own table says its name; the lists of those who want it say it, too."""
+    wanted = f'name = "{project}"'
+    return next((number for number, line in enumerate(text.split("\n"), start=1) if line.strip() == wanted), None)
 
 
 def _indexes(packages: dict[str, dict[str, Any]], name: str) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ class Relaxation:
         for each in await self._suspects(why, target):
             rule, cause = "no-wheel", f"there is no wheel of it for {target}"
             if each.name in why.no_version:
-                if each.file not in CONDA_FILES:
+                if not _of_conda(each):
                     continue  # pip's user wrote a version that is not there: a mistake, not a translation
                 rule, cause = "conda-version", f"PyPI has no such version of {each.name}"
             elif each.name not in why.no_wheel and not await self._wheels.missing(each, target):
@@ -94,7 +94,7 @@ class Relaxation:
         movable = [each for each in self._requirements if not each.parsed.url and each.name not in self._repairs]
         named = mentioned(movable, why.text)
         if why.no_wheel or why.no_version:
-            conda = [each for each in movable if each.file in CONDA_FILES and each not in named]
+            conda = [each for each in movable if _of_conda(each) and each not in named]
             await self._wheels.survey([*named, *conda])
             named += [each for each in conda if await self._wheels.missing(each, target)]
         return named
@@ -141,6 +141,10 @@ class Relaxation:
         versions = sorted({lock.versions[name] for lock in locks.values() if name in lock.versions})
         chosen = f"{name}=={' or '.join(versions)}"
         return replace(repair, after=chosen, why=f"{repair.why.partition(', and ')[0]}; this release fits the others")
+
+
+def _of_conda(each: Requirement) -> bool:
+    return each.file.rpartition("/")[2] in CONDA_FILES
 
 
 def _warnings(locks: Mapping[Target, Lock]) -> tuple[str, ...]:
