@@ -74,6 +74,8 @@ def test_the_plan_is_what_a_user_would_want(case, tmp_path):
     assert sorted(each.text for each in plan.requirements if each.file != WHERE) == told["requirements"]
     assert sorted(plan.declaration.ignored) == told.get("ignored", [])
     assert sorted({each.rule for each in plan.repairs} - {"guest-needs"}) == told.get("repairs", [])
+    if "options" in told:
+        assert list(plan.declaration.options) == told["options"]
     for text in told.get("warnings", []):
         assert any(text in warning for warning in plan.warnings), plan.warnings
     if "guest" in told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,17 @@ def refuse_folder(name: str, place: Any, file: str, line: int | None = None) -> 
     """The error for a package that is a folder or file of the repository."""
     detail = f"{name} is a folder or file ({place}), not a package of an index"
     return FlopsError("FLOPS-B021", detail, file=file, line=line)
+
+
+def other_indexes(urls: Iterable[str]) -> tuple[str, ...]:
+    """Options for the indexes beside the one that most packages are from: that is the site's own here."""
+    counted = Counter(url for url in urls if "://" in url)
+    return extra_indexes(url for url, _ in counted.most_common()[1:])
+
+
+def extra_indexes(urls: Iterable[str]) -> tuple[str, ...]:
+    """Options that have these indexes asked, too."""
+    return tuple(f"--extra-index-url={url}" for url in dict.fromkeys(urls) if "://" in url)
 
 
 def sorted_by_name(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from flops_protocol.errors import FlopsError
 from packaging.specifiers import SpecifierSet
 
 from flops_builder.dependencies.declaration import Declaration, Repair, Requirement, requirement
-from flops_builder.dependencies.locked import GitSource, from_url, refuse_folder, sorted_by_name
+from flops_builder.dependencies.locked import GitSource, extra_indexes, from_url, refuse_folder, sorted_by_name
 from flops_builder.dependencies.text import read_text
-from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, table
+from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, table, tables
 
 VARIABLES = (
     "os_name",
@@ -39,8 +40,9 @@ def read_pipfile_lock(folder: Path, name: str) -> Declaration:
         raise FlopsError("FLOPS-B021", f"it is no JSON: {error.msg}", file=name, line=error.lineno) from error
     if not isinstance(document, dict):
         raise FlopsError("FLOPS-B021", "it is no JSON object", file=name, line=1)
-    requires = table(table(document, "_meta", name), "requires", name)
-    return _declaration(table(document, "default", name), requires, name, text, locked=True)
+    about = table(document, "_meta", name)
+    declared = _declaration(table(document, "default", name), table(about, "requires", name), name, text, locked=True)
+    return replace(declared, options=_indexes(tables(about, "sources", name)))
 
 
 def read_pipfile(folder: Path, name: str) -> Declaration:
@@ -49,7 +51,15 @@ def read_pipfile(folder: Path, name: str) -> Declaration:
     :raises FlopsError: FLOPS-B021 with file and line when it cannot be read
     """
     document, text = read_toml(folder, name)
-    return _declaration(table(document, "packages", name), table(document, "requires", name), name, text, locked=False)
+    declared = _declaration(
+        table(document, "packages", name), table(document, "requires", name), name, text, locked=False
+    )
+    return replace(declared, options=_indexes(tables(document, "source", name)))
+
+
+def _indexes(sources: list[dict[str, Any]]) -> tuple[str, ...]:
+    """All but the first, which is Pipenv's own: here, that is the site's."""
+    return extra_indexes(str(each.get("url", "")) for each in sources[1:])
 
 
 def _declaration(

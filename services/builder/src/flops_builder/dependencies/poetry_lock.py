@@ -14,6 +14,7 @@ from flops_builder.dependencies.locked import (
     Edge,
     GitSource,
     conditions,
+    extra_indexes,
     from_url,
     marker_text,
     pinned,
@@ -44,8 +45,14 @@ def read_poetry_lock(folder: Path, name: str) -> Declaration:
         requirements=sorted_by_name(_requirement(each, marker, name, text) for each, marker in chosen),
         python=None if python in {None, "*"} else python_specifiers(caret(str(python), name, line), name, line),
         python_line=line,
+        options=extra_indexes(_index(table(each, "source", name)) for each, _ in chosen),
         locked=True,
     )
+
+
+def _index(source: dict[str, Any]) -> str:
+    """The index that a package is from, where it is not Poetry's own."""
+    return str(source.get("url", "")) if source.get("type") == "legacy" else ""
 
 
 def _marker(package: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flops_builder.dependencies.declaration import Declaration, Requirement
-from flops_builder.dependencies.locked import GitSource, from_url, pinned, refuse_folder, sorted_by_name
+from flops_builder.dependencies.locked import GitSource, from_url, other_indexes, pinned, refuse_folder, sorted_by_name
 from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, strings, table, tables
 
 
@@ -25,6 +25,7 @@ def read_pylock(folder: Path, name: str) -> Declaration:
         requirements=sorted_by_name(each for each in found if each is not None),
         python=None if python is None else python_specifiers(str(python), name, line),
         python_line=line,
+        options=other_indexes(str(each.get("index", "")) for each in tables(document, "packages", name)),
         locked=True,
     )
 

@@ -13,9 +13,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.declaration import Declaration, Requirement, requirement
-from flops_builder.dependencies.locked import GitSource, Wanted, from_url, refuse_folder
+from flops_builder.dependencies.locked import GitSource, Wanted, extra_indexes, from_url, refuse_folder
 from flops_builder.dependencies.requirements_txt import Contents, read_into
-from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, strings, table
+from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, strings, table, tables
 
 
 def read_pyproject(folder: Path, name: str, wanted: Wanted | None = None) -> Declaration | None:
@@ -38,7 +38,11 @@ def read_pyproject(folder: Path, name: str, wanted: Wanted | None = None) -> Dec
     elif "dependencies" in project or dynamic:
         declared = _project(folder, name, text, document, project)
     if declared is not None:
-        declared = replace(declared, requirements=_from_sources(declared.requirements, document, name))
+        declared = replace(
+            declared,
+            requirements=_from_sources(declared.requirements, document, name),
+            options=(*declared.options, *_indexes(document, name)),
+        )
     if wanted is None or not (wanted.extras or wanted.groups):
         return declared
     own = canonicalize_name(str(project.get("name", "")))
@@ -75,6 +79,14 @@ def _chosen(parent: dict[str, Any], key: str, wanted: Wanted, own: str, name: st
             else:
                 found.append(one)
     return found
+
+
+def _indexes(document: dict[str, Any], name: str) -> tuple[str, ...]:
+    """The indexes that uv and Poetry are to ask beside their own."""
+    tool = table(document, "tool", name)
+    of_uv = [each for each in tables(table(tool, "uv", name), "index", name) if not each.get("default")]
+    of_poetry = tables(table(tool, "poetry", name), "source", name)
+    return extra_indexes(str(each.get("url", "")) for each in (*of_uv, *of_poetry))
 
 
 def _from_sources(

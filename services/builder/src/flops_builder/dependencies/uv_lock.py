@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +18,7 @@ from flops_builder.dependencies.locked import (
     conditions,
     from_url,
     marker_text,
+    other_indexes,
     pinned,
     refuse_folder,
     sorted_by_name,
@@ -58,7 +58,7 @@ def read_uv_lock(folder: Path, name: str, wanted: Wanted) -> Declaration:
         requirements=sorted_by_name(requirements),
         python=None if python is None else python_specifiers(str(python), name, line),
         python_line=line,
-        options=_indexes(packages, name),
+        options=other_indexes(str(table(each, "source", name).get("registry", "")) for each in packages.values()),
         locked=True,
     )
 
@@ -138,11 +138,3 @@ def _line(text: str, project: str) -> int | None:
     """Where a package's own table says its name; the lists of those who want it say it, too."""
     wanted = f'name = "{project}"'
     return next((number for number, line in enumerate(text.split("\n"), start=1) if line.strip() == wanted), None)
-
-
-def _indexes(packages: dict[str, dict[str, Any]], name: str) -> tuple[str, ...]:
-    """Indexes beside the one that most packages are from: that is the site's own here."""
-    sources = Counter(str(table(each, "source", name).get("registry", "")) for each in packages.values())
-    sources.pop("", None)
-    others = [url for url, _ in sources.most_common()[1:] if "://" in url]
-    return tuple(f"--extra-index-url={url}" for url in others)
