@@ -15,6 +15,8 @@ from typing import Any
 
 import anyio
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from flops_builder.build import build
 from flops_builder.settings import BuilderSettings
 from flops_protocol.errors import FlopsError
@@ -95,7 +97,8 @@ async def test_the_registry_is_a_layout_that_others_can_read(bench, fixture_repo
     assert json.loads((bench.registry / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
     entries = json.loads((bench.registry / "index.json").read_bytes())["manifests"]
     by_name = {entry["annotations"]["org.opencontainers.image.ref.name"].partition(":")[0]: entry for entry in entries}
-    assert set(by_name) == {"numpy-only/learner", "numpy-only/aggregator", "numpy-only/locks"}
+    attached = {f"numpy-only/{role}-{kind}" for role in ("learner", "aggregator") for kind in ("sbom", "provenance")}
+    assert set(by_name) == {"numpy-only/learner", "numpy-only/aggregator", "numpy-only/locks"} | attached
     learner = by_name["numpy-only/learner"]
     assert learner["digest"] == outcome.images.learner.digest
     assert learner["annotations"]["mesh.flops.image-key"] == outcome.images.image_key
@@ -105,6 +108,29 @@ async def test_the_registry_is_a_layout_that_others_can_read(bench, fixture_repo
     assert locks["subject"]["digest"] == learner["digest"]
     titles = [layer["annotations"]["org.opencontainers.image.title"] for layer in locks["layers"]]
     assert titles == ["linux-amd64/mlenv.txt", "linux-amd64/runtime.txt", "linux-amd64/tracking.txt"]
+
+
+async def test_bill_of_materials_and_provenance_refer_to_the_image(bench, fixture_repository):
+    repository, commit = fixture_repository("numpy-only")
+    outcome = await bench.build(repository, commit)
+    index = json.loads((bench.registry / "index.json").read_text())
+    by_name = {
+        entry["annotations"]["org.opencontainers.image.ref.name"].partition(":")[0]: entry
+        for entry in index["manifests"]
+    }
+    for role, image in (("learner", outcome.images.learner), ("aggregator", outcome.images.aggregator)):
+        bills = document(bench.registry, by_name[f"numpy-only/{role}-sbom"]["digest"])
+        assert bills["subject"]["digest"] == image.digest
+        text = blob(bench.registry, bills["layers"][0]["digest"]).read_text()
+        assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+        packages = {(each["name"], each["properties"][0]["value"]) for each in json.loads(text)["components"]}
+        assert {("numpy", "mlenv"), ("flwr", "runtime")} <= packages
+        assert (("mlflow-skinny", "tracking") in packages) == (role == "aggregator")
+        statements = document(bench.registry, by_name[f"numpy-only/{role}-provenance"]["digest"])
+        statement = document(bench.registry, statements["layers"][0]["digest"])
+        assert statement["subject"][0]["digest"]["sha256"] == image.digest.removeprefix("sha256:")
+        (source, *_) = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+        assert source["digest"] == {"gitCommit": commit}
 
 
 async def test_the_same_input_gives_the_same_digests(fixture_repository, runtime_wheels, tmp_path):
@@ -184,7 +210,7 @@ async def test_two_builders_at_once(builder_cache, bench, fixture_repository, tm
             for commits in (commit, other):
                 group.start_soon(one, each, commits)
     entries = json.loads((bench.registry / "index.json").read_bytes())["manifests"]
-    assert len(entries) == 6
+    assert len(entries) == 2 * len(["learner", "aggregator", "locks", *(2 * ["sbom", "provenance"])])
     assert len({outcome.images.image_key for outcome in outcomes}) == 2
     assert not [path for path in bench.registry.rglob(".*") if path.name != ".lock"]
     for outcome in outcomes:

@@ -14,7 +14,8 @@ from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ImageReference, ImageSet, ProjectSpec, Role
 from flops_protocol.sla import Platform
 
-from flops_builder.image.documents import ANNOTATION, Blob, image, index, locks
+from flops_builder.image.attestations import BILL_TYPE, STATEMENT_TYPE, bill_of_materials, provenance
+from flops_builder.image.documents import ANNOTATION, LOCKS_TYPE, Blob, artifact, image, index, lock_parts
 from flops_builder.image.layer import Layer
 from flops_builder.image.registry import REFERENCE, Push
 from flops_builder.resolve.lock import Lock
@@ -35,6 +36,10 @@ class Layered:
     def layers(self) -> tuple[Layer, Layer, Layer]:
         """All that belong to this platform."""
         return self.runtime, self.mlenv, self.tracking
+
+    def of(self, role: Role) -> dict[str, Lock]:
+        """The locks of the layers that a role's image has."""
+        return {name: lock for name, lock in self.locks.items() if role is Role.AGGREGATOR or name != "tracking"}
 
     @property
     def lock_digest(self) -> Digest:
@@ -82,8 +87,14 @@ def compose(
     texts = {
         lock_title(name, layer): lock.text for name, each in platforms.items() for layer, lock in each.locks.items()
     }
-    parts, artifact = locks(texts, indexes[Role.LEARNER], keys | {f"{ANNOTATION}.lock-key": lock_key})
-    documents += [*parts, artifact]
+    attached = {
+        f"{slug}/locks": artifact(
+            LOCKS_TYPE, lock_parts(texts), indexes[Role.LEARNER], keys | {f"{ANNOTATION}.lock-key": lock_key}
+        ),
+        **_attestations(slug, indexes, platforms, inputs, keys),
+    }
+    for parts, manifest in attached.values():
+        documents += [*parts, manifest]
     tag = f"{spec.commit[:12]}-{key.removeprefix('sha256:')[:12]}"
     entries = [
         (
@@ -97,9 +108,33 @@ def compose(
         )
         for role in (Role.LEARNER, Role.AGGREGATOR)
     ]
-    entries.append((artifact, keys | {REFERENCE: f"{slug}/locks:{tag}", f"{ANNOTATION}.lock-key": lock_key}))
+    for title, (_, manifest) in attached.items():
+        more = {f"{ANNOTATION}.lock-key": lock_key} if title == f"{slug}/locks" else {}
+        entries.append((manifest, keys | {REFERENCE: f"{title}:{tag}"} | more))
     unique = list({each.digest: each for each in documents}.values())
     return Push(files=files, documents=unique, entries=entries, images=images)
+
+
+def _attestations(
+    slug: str,
+    indexes: Mapping[Role, Blob],
+    platforms: Mapping[Platform, Layered],
+    inputs: SourceInputs,
+    keys: Mapping[str, str],
+) -> dict[str, tuple[list[Blob], Blob]]:
+    """Bill of materials and provenance of each role's image, by their names: the blobs, and the manifest."""
+    digests = {each: layered.lock_digest for each, layered in platforms.items()}
+    attached = {}
+    for role, subject in indexes.items():
+        name = f"{slug}/{role}"
+        bills = {
+            f"{each.replace('/', '-')}.cdx.json": bill_of_materials(name, subject.digest, each, layered.of(role))
+            for each, layered in platforms.items()
+        }
+        attached[f"{name}-sbom"] = artifact(BILL_TYPE, bills, subject, keys)
+        statement = {"provenance.json": provenance(name, subject.digest, inputs, digests)}
+        attached[f"{name}-provenance"] = artifact(STATEMENT_TYPE, statement, subject, keys)
+    return attached
 
 
 def source_inputs(spec: ProjectSpec, command: BuildCommand, base_image: str, builder_version: str) -> SourceInputs:

@@ -107,22 +107,32 @@ def index(manifests: Mapping[Platform, Blob], annotations: Mapping[str, str]) ->
     return document(INDEX_TYPE, value)
 
 
-def locks(texts: Mapping[str, str], subject: Blob, annotations: Mapping[str, str]) -> tuple[list[Blob], Blob]:
-    """The resolved locks as an artifact that refers to the image: its blobs, and its manifest."""
-    parts = {name: blob(LOCK_TYPE, text.encode()) for name, text in sorted(texts.items())}
+def artifact(
+    kind: str, parts: Mapping[str, Blob], subject: Blob, annotations: Mapping[str, str]
+) -> tuple[list[Blob], Blob]:
+    """Documents that refer to an image (image-spec, "Guidelines for Artifact Usage"): their blobs, and the manifest.
+
+    :param parts: by their titles
+    """
     empty = blob(EMPTY_TYPE, b"{}")
     manifest = document(
         MANIFEST_TYPE,
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
-            "artifactType": LOCKS_TYPE,
+            "artifactType": kind,
             "config": empty.descriptor(),
             "layers": [
-                part.descriptor(annotations={"org.opencontainers.image.title": name}) for name, part in parts.items()
+                part.descriptor(annotations={"org.opencontainers.image.title": name})
+                for name, part in sorted(parts.items())
             ],
             "subject": subject.descriptor(),
             "annotations": dict(annotations),
         },
     )
     return [*parts.values(), empty], manifest
+
+
+def lock_parts(texts: Mapping[str, str]) -> dict[str, Blob]:
+    """Resolved locks as blobs, by their titles."""
+    return {name: blob(LOCK_TYPE, text.encode()) for name, text in texts.items()}
