@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import anyio
 import structlog
+from anyio.abc import TaskStatus
 from pydantic import BaseModel, ValidationError
 
 from flops_protocol.errors import FlopsError
@@ -69,13 +70,15 @@ def serve(work: Work) -> None:
 async def _run(work: Work) -> None:
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
-        group.start_soon(_wait_for_signal, stop)
+        # Listening first: a signal that comes while the work begins is an order, too.
+        await group.start(_wait_for_signal, stop)
         await work(stop)
         group.cancel_scope.cancel()
 
 
-async def _wait_for_signal(stop: anyio.Event) -> None:
+async def _wait_for_signal(stop: anyio.Event, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for _ in signals:
             stop.set()
 
