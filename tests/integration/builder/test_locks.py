@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from flops_builder.dependencies.locked import Wanted
-from flops_builder.dependencies.uv_lock import read_uv_lock
+from flops_builder.dependencies.files.locked import Wanted
+from flops_builder.dependencies.files.uv_lock import read_uv_lock
 from packaging.requirements import Requirement
 from uv import find_uv_bin
 

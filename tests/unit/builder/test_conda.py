@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from flops_builder.dependencies.conda import read_conda
+from flops_builder.dependencies.files.conda import read_conda
 from flops_protocol.errors import FlopsError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from flops_builder.dependencies.choice import read_dependencies
-from flops_builder.dependencies.pyproject import read_pyproject
+from flops_builder.dependencies.files.pyproject import read_pyproject
 from flops_protocol.errors import FlopsError
 
 TOOLS_ONLY = '[tool.ruff]\nline-length = 100\n[project]\nname = "x"\n'

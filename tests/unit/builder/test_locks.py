@@ -7,7 +7,7 @@ import json
 
 import pytest
 from flops_builder.dependencies.choice import ORDER
-from flops_builder.dependencies.locked import ALWAYS, MAX_TERMS, Edge, Wanted, conditions, marker_text
+from flops_builder.dependencies.files.locked import ALWAYS, MAX_TERMS, Edge, Wanted, conditions, marker_text
 from flops_protocol.errors import FlopsError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from flops_builder.dependencies.requirements_txt import logical_lines, read_requirements
+from flops_builder.dependencies.files.requirements_txt import logical_lines, read_requirements
 from flops_protocol.errors import FlopsError
 from hypothesis import given
 from hypothesis import strategies as st

@@ -8,19 +8,19 @@ from pathlib import Path
 
 from flops_protocol.errors import FlopsError
 
-from flops_builder.dependencies.conda import read_conda
 from flops_builder.dependencies.declaration import Declaration
-from flops_builder.dependencies.flops_toml import NAME, Choice, chosen_python, read_flops_toml
-from flops_builder.dependencies.locked import Wanted
-from flops_builder.dependencies.pipfile import read_pipfile, read_pipfile_lock
-from flops_builder.dependencies.poetry_lock import read_poetry_lock
-from flops_builder.dependencies.pylock import read_pylock
-from flops_builder.dependencies.pyproject import read_pyproject
-from flops_builder.dependencies.python_files import with_python
-from flops_builder.dependencies.requirements_txt import read_requirements
-from flops_builder.dependencies.setup_cfg import read_setup_cfg
-from flops_builder.dependencies.setup_py import read_setup_py
-from flops_builder.dependencies.uv_lock import read_uv_lock
+from flops_builder.dependencies.files.conda import read_conda
+from flops_builder.dependencies.files.flops_toml import NAME, Choice, chosen_python, read_flops_toml
+from flops_builder.dependencies.files.locked import Wanted
+from flops_builder.dependencies.files.pipfile import read_pipfile, read_pipfile_lock
+from flops_builder.dependencies.files.poetry_lock import read_poetry_lock
+from flops_builder.dependencies.files.pylock import read_pylock
+from flops_builder.dependencies.files.pyproject import read_pyproject
+from flops_builder.dependencies.files.python_files import with_python
+from flops_builder.dependencies.files.requirements_txt import read_requirements
+from flops_builder.dependencies.files.setup_cfg import read_setup_cfg
+from flops_builder.dependencies.files.setup_py import read_setup_py
+from flops_builder.dependencies.files.uv_lock import read_uv_lock
 
 Reader = Callable[[Path, str, Wanted], Declaration | None]
 """Reads a file (root folder, relative name); None: it declares no dependencies, so it does not count."""

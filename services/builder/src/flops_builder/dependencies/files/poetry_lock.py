@@ -10,7 +10,7 @@ from flops_protocol.errors import FlopsError
 from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.declaration import Declaration, Requirement, requirement
-from flops_builder.dependencies.locked import (
+from flops_builder.dependencies.files.locked import (
     Edge,
     GitSource,
     conditions,
@@ -21,8 +21,8 @@ from flops_builder.dependencies.locked import (
     refuse_folder,
     sorted_by_name,
 )
-from flops_builder.dependencies.pyproject import caret, read_pyproject
-from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, table, tables
+from flops_builder.dependencies.files.pyproject import caret, read_pyproject
+from flops_builder.dependencies.files.toml import line_of, python_specifiers, read_toml, table, tables
 
 EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 

@@ -11,9 +11,9 @@ from flops_protocol.errors import FlopsError
 from packaging.specifiers import SpecifierSet
 
 from flops_builder.dependencies.declaration import Declaration, Repair, Requirement, requirement
-from flops_builder.dependencies.locked import GitSource, extra_indexes, from_url, refuse_folder, sorted_by_name
-from flops_builder.dependencies.text import read_text
-from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, table, tables
+from flops_builder.dependencies.files.locked import GitSource, extra_indexes, from_url, refuse_folder, sorted_by_name
+from flops_builder.dependencies.files.text import read_text
+from flops_builder.dependencies.files.toml import line_of, python_specifiers, read_toml, table, tables
 
 VARIABLES = (
     "os_name",

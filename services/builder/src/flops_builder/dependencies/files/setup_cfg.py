@@ -9,9 +9,9 @@ from pathlib import Path
 from flops_protocol.errors import FlopsError
 
 from flops_builder.dependencies.declaration import Declaration, requirement
-from flops_builder.dependencies.requirements_txt import Contents, read_into
-from flops_builder.dependencies.text import read_text
-from flops_builder.dependencies.toml import line_of, python_specifiers
+from flops_builder.dependencies.files.requirements_txt import Contents, read_into
+from flops_builder.dependencies.files.text import read_text
+from flops_builder.dependencies.files.toml import line_of, python_specifiers
 
 
 def read_setup_cfg(folder: Path, name: str) -> Declaration | None:

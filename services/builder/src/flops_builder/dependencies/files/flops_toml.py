@@ -10,9 +10,9 @@ from typing import Any
 from flops_protocol.errors import FlopsError
 
 from flops_builder.dependencies.declaration import Declaration, requirement
-from flops_builder.dependencies.locked import Wanted
+from flops_builder.dependencies.files.locked import Wanted
+from flops_builder.dependencies.files.toml import line_of, python_specifiers, read_toml, strings, table
 from flops_builder.dependencies.repairs import RULES
-from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, strings, table
 
 NAME = "flops.toml"
 KEYS = ("file", "requirements", "python", "extras", "groups", "repairs-off")

@@ -12,7 +12,7 @@ from pathlib import Path
 from flops_protocol.errors import FlopsError
 
 from flops_builder.dependencies.declaration import Declaration, Repair, Requirement, requirement
-from flops_builder.dependencies.text import read_text
+from flops_builder.dependencies.files.text import read_text
 
 COMMENT = re.compile(r"(^|\s)#.*$")
 PER_REQUIREMENT = re.compile(r"\s+(--hash|--config-settings?|--global-option|--install-option)[=\s]")

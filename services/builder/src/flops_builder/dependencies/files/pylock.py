@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from flops_builder.dependencies.declaration import Declaration, Requirement
-from flops_builder.dependencies.locked import GitSource, from_url, other_indexes, pinned, refuse_folder, sorted_by_name
-from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, strings, table, tables
+from flops_builder.dependencies.files.locked import (
+    GitSource,
+    from_url,
+    other_indexes,
+    pinned,
+    refuse_folder,
+    sorted_by_name,
+)
+from flops_builder.dependencies.files.toml import line_of, python_specifiers, read_toml, strings, table, tables
 
 
 def read_pylock(folder: Path, name: str) -> Declaration:

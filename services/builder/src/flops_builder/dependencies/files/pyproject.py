@@ -13,9 +13,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.declaration import Declaration, Requirement, requirement
-from flops_builder.dependencies.locked import GitSource, Wanted, extra_indexes, from_url, refuse_folder
-from flops_builder.dependencies.requirements_txt import Contents, read_into
-from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, strings, table, tables
+from flops_builder.dependencies.files.locked import GitSource, Wanted, extra_indexes, from_url, refuse_folder
+from flops_builder.dependencies.files.requirements_txt import Contents, read_into
+from flops_builder.dependencies.files.toml import line_of, python_specifiers, read_toml, strings, table, tables
 
 
 def read_pyproject(folder: Path, name: str, wanted: Wanted | None = None) -> Declaration | None:

@@ -11,7 +11,7 @@ from flops_protocol.errors import FlopsError
 from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.declaration import Declaration, Requirement
-from flops_builder.dependencies.locked import (
+from flops_builder.dependencies.files.locked import (
     Edge,
     GitSource,
     Wanted,
@@ -23,7 +23,7 @@ from flops_builder.dependencies.locked import (
     refuse_folder,
     sorted_by_name,
 )
-from flops_builder.dependencies.toml import line_of, python_specifiers, read_toml, table, tables
+from flops_builder.dependencies.files.toml import line_of, python_specifiers, read_toml, table, tables
 
 OWN = frozenset({"virtual", "editable"})
 CONFLICT = re.compile(r"""extra\s*==\s*['"](?:extra|group|project)-\d+-([A-Za-z0-9._-]+)['"]""")

@@ -12,9 +12,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.declaration import Declaration, Repair, requirement
+from flops_builder.dependencies.files.requirements_txt import COMMENT, Contents, read_line
+from flops_builder.dependencies.files.text import read_text
 from flops_builder.dependencies.names import CONDA_TO_PYPI, NOT_PYTHON
-from flops_builder.dependencies.requirements_txt import COMMENT, Contents, read_line
-from flops_builder.dependencies.text import read_text
 
 SPEC = re.compile(r"^(?:(?P<channel>[^\s:\[]+)::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>.*)$")
 BRACKET = re.compile(r"\[(.*)\]$")

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from flops_builder.dependencies.declaration import Declaration
-from flops_builder.dependencies.text import read_text
-from flops_builder.dependencies.toml import python_specifiers
+from flops_builder.dependencies.files.text import read_text
+from flops_builder.dependencies.files.toml import python_specifiers
 
 FILES = {
     "runtime.txt": re.compile(r"^python-(\d+\.\d+(?:\.\d+)?)$"),

@@ -10,8 +10,8 @@ from typing import Any
 from flops_protocol.errors import FlopsError
 
 from flops_builder.dependencies.declaration import Declaration, requirement
-from flops_builder.dependencies.text import read_text
-from flops_builder.dependencies.toml import python_specifiers
+from flops_builder.dependencies.files.text import read_text
+from flops_builder.dependencies.files.toml import python_specifiers
 
 COMPUTED = "setup.py computes install_requires; it is read, never run"
 

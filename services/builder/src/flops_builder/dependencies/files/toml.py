@@ -10,7 +10,7 @@ from typing import Any
 from flops_protocol.errors import FlopsError
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from flops_builder.dependencies.text import read_text
+from flops_builder.dependencies.files.text import read_text
 
 AT_LINE = re.compile(r"at line (\d+)")
 
