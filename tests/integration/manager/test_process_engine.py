@@ -19,7 +19,9 @@ from flops_manager.adapters.process_engine.data_tags import DataFolder
 from flops_manager.adapters.process_engine.ending import _members
 from flops_manager.adapters.process_engine.engine import ProcessEngineOptions
 from flops_manager.adapters.process_engine.folders import EngineFolder
+from flops_manager.adapters.process_engine.images import ImageStore, prune
 from flops_manager.adapters.process_engine.interpreters import discover
+from flops_manager.adapters.process_engine.node import this_platform
 from flops_manager.engine import Engine, Presence
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import ImageReference, Role
@@ -187,6 +189,24 @@ anyio.run(main)
                 return not left.exists()
 
             await eventually(tidy)
+
+    async def test_images_that_nobody_uses_go_with_layers_that_are_in_no_other(
+        self, layout: Layout, tmp_path: Path
+    ) -> None:
+        runtime = layout.layer({"opt/flops/runtime/flops_start.py": ACTOR})
+        store, folder = ImageStore(EngineFolder(tmp_path)), EngineFolder(tmp_path)
+        roots = []
+        for text in (b"old", b"new"):
+            code = layout.layer({"opt/flops/code/model.py": text})
+            image = layout.image([runtime, code], ["python3", "/opt/flops/runtime/flops_start.py"])
+            reference = ImageReference.model_validate(layout.reference(image))
+            roots.append((await store.prepare(reference, this_platform())).root)
+        for path in (roots[0], *folder.layers.glob("*/")):
+            os.utime(path, (0, 0))
+        prune(folder, 3600)
+        assert not roots[0].exists()
+        assert (roots[1] / "code" / "model.py").read_bytes() == b"new"
+        assert len(list(folder.layers.glob("*/"))) == 2
 
     async def test_what_is_being_made_is_not_taken_away(self, layout: Layout, tmp_path: Path) -> None:
         """An engine tidies up when it starts, and may be asked to deploy in the same moment."""

@@ -20,7 +20,7 @@ from flops_manager.adapters.process_engine.data_tags import DataFolder
 from flops_manager.adapters.process_engine.ending import end, kill_leftovers, wait_for_end
 from flops_manager.adapters.process_engine.folders import ActorFolder, EngineFolder
 from flops_manager.adapters.process_engine.hints import Hints
-from flops_manager.adapters.process_engine.images import ImageStore
+from flops_manager.adapters.process_engine.images import ImageStore, prune
 from flops_manager.adapters.process_engine.interpreters import discover
 from flops_manager.adapters.process_engine.launch import launch
 from flops_manager.adapters.process_engine.machine import boot_id
@@ -29,6 +29,8 @@ from flops_manager.adapters.process_engine.record import Record, look
 from flops_manager.engine import ActorSpec, EngineActor, Presence
 
 LOG_TAIL_BYTES = 64 * 1024
+IMAGE_DAYS = 14
+"""For how long an image stays unpacked that no project uses."""
 LOG_DAYS = 7
 _SHARED = (
     *("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
@@ -193,7 +195,7 @@ class ProcessEngine:
         return [actor for actor in found if actor is not None]
 
     def _tidy(self) -> None:
-        """Takes away what a killed manager left half made, and logs that nobody will ask for any more."""
+        """Takes away what a killed manager left half made, and what nobody will ask for any more."""
         for path in self._folder.half_made.glob("*"):
             if path != self._folder.new:
                 shutil.rmtree(path, ignore_errors=True)
@@ -201,6 +203,8 @@ class ProcessEngine:
         for path in self._folder.logs.glob("*/*.log"):
             if path.stat().st_mtime < oldest:
                 path.unlink(missing_ok=True)
+        if not any(actor.presence is Presence.RUNNING for actor in self._list(None)):
+            prune(self._folder, IMAGE_DAYS * 86_400)
 
 
 def _clear_away(folder: ActorFolder, kept_log: Path, keep_state: bool) -> None:

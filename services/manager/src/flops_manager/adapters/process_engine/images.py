@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +33,9 @@ class Runnable:
     """Where the image wants to be run."""
 
 
+GRACE_SECONDS = 3600.0
+
+
 class ImageStore:
     """The images of this machine, unpacked as far as somebody needed them."""
 
@@ -54,6 +60,7 @@ class ImageStore:
             layers = await self._unpack(layout, [layer.digest for layer in manifest.layers])
             folder = self._folder
             root = await anyio.to_thread.run_sync(compose, layers, digest, folder.images, folder.new)
+            await anyio.to_thread.run_sync(os.utime, root)
             configuration = await anyio.to_thread.run_sync(layout.document, manifest.config.digest, Configuration)
             return _runnable(root, configuration.config)
         except (OSError, ValueError, BadLayerError) as error:
@@ -80,6 +87,22 @@ class ImageStore:
         if failures:
             raise failures[0]
         return [unpacked[digest] for digest in digests]
+
+
+def prune(folder: EngineFolder, keep_seconds: float) -> None:
+    """Removes images that nobody used for so long, and layers that are in no image. No actor may be running.
+
+    One may be about to be deployed: what was touched within the hour stays.
+    """
+    now = time.time()
+    for image in folder.images.glob("*"):
+        if now - image.stat().st_mtime > keep_seconds:
+            shutil.rmtree(image, ignore_errors=True)
+    used = {part.resolve().parent.name for image in folder.images.glob("*") for part in image.iterdir()}
+    for layer in [path for path in folder.layers.glob("*") if path.is_dir() and path.name not in used]:
+        if now - layer.stat().st_mtime > GRACE_SECONDS:
+            shutil.rmtree(layer, ignore_errors=True)
+            layer.with_suffix(".boot").unlink(missing_ok=True)
 
 
 def _manifest(layout: OciLayout, image: ImageReference, platform: str) -> str:

@@ -42,6 +42,7 @@ def unpack(blob: Path, digest: str, into: Path, scratch: Path) -> Path:
     """
     target = into / digest.removeprefix("sha256:")
     if _is_whole(target):
+        os.utime(target)  # in use: it may be in no image yet
         return target
     into.mkdir(parents=True, exist_ok=True)
     scratch.mkdir(parents=True, exist_ok=True)
