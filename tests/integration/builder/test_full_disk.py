@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.timeout(300)
 REPOSITORY = Path(__file__).parent.parent.parent.parent
-MEGABYTE = 1024 * 1024
+MEBIBYTE = 1024 * 1024
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_the_disk_of_the_cache_is_full(bench, order, tmp_path):
 @pytest.mark.parametrize("megabytes", [1, 20])
 async def test_files_may_not_grow_that_big(bench, order, tmp_path, megabytes):
     order["cache"] = str(tmp_path / "cache")
-    order["file_bytes"] = megabytes * MEGABYTE
+    order["file_bytes"] = megabytes * MEBIBYTE
     body = await run(order)
     assert body["code"] == "FLOPS-B040"
     assert not bench.registry.exists() or not [path for path in bench.registry.rglob("*") if path.is_file()]

@@ -122,12 +122,11 @@ class Job:
             self.warnings.append(f"no smoke round: {host_platform()} is not among the platforms")
         runtime = await anyio.to_thread.run_sync(find_runtime, self.settings.runtime_wheels, self.work / "wheels")
         layers, locks = LayerCache(cache / "layers"), LockStore(cache / "locks", self.settings.lock_hours)
-        writing = anyio.Lock()
         ml_tool = replace(tool, index=index.with_options(plan.declaration.options))
         assembly = Assembly(
-            workshop=Workshop(tool, layers, cache, compiler, writing),
+            workshop=Workshop(tool, layers, cache, compiler),
             resolver=Resolver(tool, locks, self.work / "resolve"),
-            ml_workshop=Workshop(ml_tool, layers, cache, compiler, writing),
+            ml_workshop=Workshop(ml_tool, layers, cache, compiler),
             ml_resolver=Resolver(ml_tool, locks, self.work / "resolve"),
             runtime=runtime,
             guest=guest(),

@@ -11,7 +11,7 @@ from flops_protocol.identifiers import InstanceName, ProjectId
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-MEGABYTE = 1024 * 1024
+MEBIBYTE = 1024 * 1024
 
 
 class BuilderSettings(BaseSettings):
@@ -46,8 +46,8 @@ class BuilderSettings(BaseSettings):
     git_credentials: Path | None = None
     """A file as `git credential-store` has it, for https:// repositories."""
     clone_seconds: float = Field(default=300, gt=0)
-    max_repository_bytes: int = Field(default=200 * MEGABYTE, gt=0)
-    max_file_bytes: int = Field(default=100 * MEGABYTE, gt=0)
+    max_repository_bytes: int = Field(default=200 * MEBIBYTE, gt=0)
+    max_file_bytes: int = Field(default=100 * MEBIBYTE, gt=0)
     max_files: int = Field(default=20_000, gt=0)
 
     index_seconds: float = Field(default=300, gt=0)
@@ -56,7 +56,7 @@ class BuilderSettings(BaseSettings):
     """How long a resolved lock counts for the same requirements."""
 
     smoke_seconds: float = Field(default=60, gt=0)
-    smoke_memory_bytes: int = Field(default=4096 * MEGABYTE, gt=0)
+    smoke_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)
     """Address space of the smoke round, where the SLA does not say more."""
 
     @field_validator("local_repositories", mode="before")

@@ -37,10 +37,10 @@ def choose_python(declaration: Declaration, pythons: Sequence[str]) -> PythonCho
         )
     if asked is None or not str(asked):
         return PythonChoice(usable[0])
-    fitting = [minor for minor in usable if _allows(asked, minor)]
+    fitting = [minor for minor in usable if allows(asked, minor)]
     if fitting:
         return PythonChoice(fitting[0], _patch_repair(declaration, fitting[0]))
-    wanted = [minor for minor in _python_three() if _allows(asked, minor)]
+    wanted = [minor for minor in _python_three() if allows(asked, minor)]
     raised = sorted((minor for minor in usable if wanted and _numbers(minor) > _numbers(wanted[-1])), key=_numbers)
     if not raised:
         raise FlopsError(
@@ -63,7 +63,8 @@ def _patch_repair(declaration: Declaration, minor: str) -> tuple[Repair, ...]:
     return (Repair("python-patch", f"python=={pins[0]}", f"python {minor}", why, file, declaration.python_line),)
 
 
-def _allows(asked: SpecifierSet, minor: str) -> bool:
+def allows(asked: SpecifierSet, minor: str) -> bool:
+    """Whether some patch release of a minor is allowed."""
     return any(asked.contains(f"{minor}.{patch}") for patch in PATCHES)
 
 

@@ -39,8 +39,6 @@ class Workshop:
     """The builder's cache."""
     compiler: Compiler | None
     """None: this machine has no Python of the minor, and layers go without byte code."""
-    writing: anyio.Lock
-    """Layers are written one after the other: two at once take longer than both in turn, measured."""
 
     async def environment(
         self,
@@ -81,9 +79,8 @@ class Workshop:
         if found is not None:
             return found
         environment = environment or await self.environment(name, lock, target, extra)
-        async with self.writing:
-            members = await anyio.to_thread.run_sync(environment_members, environment.folder, name)
-            return await anyio.to_thread.run_sync(self.layers.put, key, name, members)
+        members = await anyio.to_thread.run_sync(environment_members, environment.folder, name)
+        return await anyio.to_thread.run_sync(self.layers.put, key, name, members)
 
     def _key(self, name: str, lock: Lock, target: Target, extra: Sequence[tuple[str, Path]]) -> str:
         digest = hashlib.sha256()

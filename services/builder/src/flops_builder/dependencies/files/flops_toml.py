@@ -31,7 +31,9 @@ class Choice:
     python_line: int | None
     wanted: Wanted
     off: frozenset[str]
+    """Repair rules that are switched off."""
     name: str
+    """The `flops.toml` itself, relative to the repository."""
 
 
 def read_flops_toml(folder: Path, name: str) -> Choice | None:
@@ -104,7 +106,6 @@ def chosen_python(choice: Choice, declaration: Declaration) -> Declaration:
 
     :raises FlopsError: FLOPS-B021 when it is none
     """
-
     if choice.python is None:
         return declaration
     python = python_specifiers(choice.python, choice.name, choice.python_line)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from flops_protocol.errors import FlopsError
-from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.declaration import Requirement, requirement
 
@@ -119,8 +118,3 @@ def extra_indexes(urls: Iterable[str]) -> tuple[str, ...]:
 def sorted_by_name(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
     """In the order of a lock."""
     return tuple(sorted(requirements, key=lambda each: (each.name, each.text)))
-
-
-def same_name(one: str, other: str) -> bool:
-    """Whether two names mean one project (PEP 503)."""
-    return bool(canonicalize_name(one) == canonicalize_name(other))

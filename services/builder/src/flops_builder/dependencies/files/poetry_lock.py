@@ -69,7 +69,7 @@ def _reachable(packages: list[dict[str, Any]], folder: Path, name: str) -> list[
     edges: dict[str, list[Edge]] = {}
     for key, package in keyed.items():
         for extra in ("", *table(package, "extras", name)):
-            there = _edges(table(package, "dependencies", name), keyed, extra)
+            there = _edges(table(package, "dependencies", name), keyed, extra, name)
             edges[f"{key}[{extra}]" if extra else key] = there
     roots = [edge for each in declared.requirements for edge in _targets(each, keyed)]
     found = conditions(roots, edges)
@@ -79,7 +79,7 @@ def _reachable(packages: list[dict[str, Any]], folder: Path, name: str) -> list[
     return [(keyed[key], marker_text(condition)) for key, condition in found.items() if "[" not in key]
 
 
-def _edges(dependencies: dict[str, Any], keyed: dict[str, dict[str, Any]], extra: str) -> list[Edge]:
+def _edges(dependencies: dict[str, Any], keyed: dict[str, dict[str, Any]], extra: str, name: str) -> list[Edge]:
     """What a package wants: by itself, or for one of its extras only."""
     edges = []
     for key, value in dependencies.items():
@@ -89,8 +89,8 @@ def _edges(dependencies: dict[str, Any], keyed: dict[str, dict[str, Any]], extra
             asked = EXTRA.findall(marker)
             if (extra in asked) if extra else not (asked or options.get("optional")):
                 plain = " and ".join(part for part in marker.split(" and ") if not EXTRA.search(part))
-                text = f"{key}{_extras(options)} {_specifier(options)}" + (f" ; {plain}" if plain else "")
-                edges += _targets(requirement(text, "poetry.lock"), keyed)
+                text = f"{key}{_extras(options)} {_specifier(options, name)}" + (f" ; {plain}" if plain else "")
+                edges += _targets(requirement(text, name), keyed)
     return edges
 
 
@@ -98,9 +98,10 @@ def _extras(options: dict[str, Any]) -> str:
     return f"[{','.join(options['extras'])}]" if options.get("extras") else ""
 
 
-def _specifier(options: dict[str, Any]) -> str:
+def _specifier(options: dict[str, Any], name: str) -> str:
+    """Which versions are wanted. Alternatives (`||`) are no one requirement: then any version that is there fits."""
     version = str(options.get("version", "*"))
-    return "" if version == "*" else caret(version, "poetry.lock", None)
+    return "" if version == "*" or "|" in version else caret(version, name, None)
 
 
 def _targets(wanted: Requirement, keyed: dict[str, dict[str, Any]]) -> list[Edge]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from flops_builder.dependencies.declaration import Declaration
 from flops_builder.dependencies.files.text import read_text
 from flops_builder.dependencies.files.toml import python_specifiers
+from flops_builder.dependencies.python import allows
 
 FILES = {
     "runtime.txt": re.compile(r"^python-(\d+\.\d+(?:\.\d+)?)$"),
@@ -32,7 +33,7 @@ def with_python(declaration: Declaration, folder: Path, prefix: str = "") -> Dec
             continue  # repo2docker's may be about R, and pyenv's name an environment
         version = found.group(1)
         minor = ".".join(version.split(".")[:2])
-        if declaration.python is not None and not any(declaration.python.contains(f"{minor}.{n}") for n in range(60)):
+        if declaration.python is not None and not allows(declaration.python, minor):
             continue
         pins = any(each.operator in {"==", "==="} for each in declaration.python or ())
         if pins:
