@@ -12,7 +12,7 @@ from typing import Any
 import aiomqtt
 import anyio
 from anyio.abc import TaskGroup
-from flops_protocol.bus import Bus, Identity, Outgoing, Testament
+from flops_protocol.bus import Bus, Identity, Outgoing, Received, Testament
 from flops_protocol.bus.base import ConnectedBus
 from flops_protocol.bus.memory import MemoryBroker, MemoryBus
 from flops_protocol.bus.mqtt import MqttBus
@@ -212,3 +212,29 @@ async def mqtt_stage(folder: Path, kind: str) -> AsyncIterator[MqttStage]:
     ):
         yield MqttStage(group, broker)
         group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def running(bus: MqttBus) -> AsyncIterator[MqttBus]:
+    async with anyio.create_task_group() as group:
+        await group.start(bus.run)
+        yield bus
+        group.cancel_scope.cancel()
+
+
+class Inbox(list[Received[Any]]):
+    """A handler that keeps what it gets."""
+
+    async def __call__(self, received: Received[Any]) -> None:
+        self.append(received)
+
+    @property
+    def texts(self) -> list[str]:
+        return [received.message.text for received in self]
+
+    @property
+    def states(self) -> list[str]:
+        return [received.message.state for received in self]
+
+    async def has(self, count: int) -> None:
+        await eventually(lambda: len(self) >= count)
