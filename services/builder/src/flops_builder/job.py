@@ -15,6 +15,7 @@ from flops_protocol.sla import Platform
 
 from flops_builder.assembly import Assembly, Part, guest
 from flops_builder.dependencies.imports import missing_imports, with_offer
+from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
 from flops_builder.history import History, Kind, Took
 from flops_builder.image.files import code_members
@@ -122,13 +123,17 @@ class Job:
     async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
         """A lock for each platform."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        resolution = await locks_for(plan, key_of_locks(self.spec, plan), self.registry, assembly.ml_resolver)
+        resolution = await locks_for(
+            plan, self._lock_key(plan), self.registry, assembly.ml_resolver, gpus=self.command.gpus
+        )
         if resolution.again:
             self.meter.log(AGAIN)
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
+        first = next(iter(resolution.locks.values()))
+        warnings = [*resolution.warnings, *unused(plan.requirements, plan.imports, first, plan.declaration.off)]
         self.repairs += [str(each) for each in resolution.repairs]
-        self.warnings += resolution.warnings
-        self.meter.log(*(str(each) for each in resolution.repairs), *resolution.warnings)
+        self.warnings += warnings
+        self.meter.log(*(str(each) for each in resolution.repairs), *warnings)
         for target, lock in resolution.locks.items():
             self.meter.at(BuildPhase.RESOLVE, 1, f"{len(lock.versions)} packages for {target}")
         self.kind = await kind_of(resolution, assembly.ml_workshop, assembly.guest)
@@ -198,9 +203,7 @@ class Job:
             platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
             files |= {layer.digest: assembly.workshop.layers.path(layer.digest) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
-        push = compose(
-            self.spec, self.command, inputs, plan.python, key_of_locks(self.spec, plan), code, platforms, files
-        )
+        push = compose(self.spec, self.command, inputs, plan.python, self._lock_key(plan), code, platforms, files)
         total = code.size + sum(layer.size for each in platforms.values() for layer in each.layers)
         self.meter.at(BuildPhase.PUSH, 0, push.images.learner.repository, bytes_done=0, bytes_total=total)
         pushed = await self.registry.push(push)
@@ -216,6 +219,9 @@ class Job:
             seconds=self.meter.seconds,
             phase_seconds=self.meter.phase_seconds,
         )
+
+    def _lock_key(self, plan: Plan) -> str:
+        return key_of_locks(self.spec, plan, gpus=self.command.gpus)
 
     def _layer_done(self) -> None:
         platforms = len(set(self.spec.sla.supported_platforms))
