@@ -104,8 +104,7 @@ class _Thinking:
         async with tasks() as group:
             for target, lock in resolution.locks.items():
                 group.start_soon(self._platform, target, lock, tools)
-        first = next(iter(resolution.locks))
-        off = plan.declaration.off
+        first, off = plan.targets[0], plan.declaration.off
         sizes = self.sizes[first.platform].of
         self.warnings += unused(plan.requirements, plan.imports, resolution.locks[first], off, sizes)
         history, number = History(self.settings.cache_dir / "history"), len(resolution.locks)

@@ -129,7 +129,7 @@ class Job:
         if resolution.again:
             self.meter.log(AGAIN)
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
-        first = next(iter(resolution.locks.values()))
+        first = resolution.locks[plan.targets[0]]
         warnings = [*resolution.warnings, *unused(plan.requirements, plan.imports, first, plan.declaration.off)]
         self.repairs += [str(each) for each in resolution.repairs]
         self.warnings += warnings
