@@ -13,6 +13,7 @@ from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
 
 from flops_builder.adapters.worker import WorkerSmokeTester
+from flops_builder.history import History
 from flops_builder.image.environment import prune
 from flops_builder.image.layer import LayerCache
 from flops_builder.image.layout import LayoutRegistry
@@ -24,8 +25,6 @@ from flops_builder.report import Meter, Report
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeTester
 
-FIRST_SECONDS = 15.0
-"""What the first build on a machine is expected to take."""
 ABANDONED_SECONDS = 2 * 86_400.0
 """No build takes longer: its deadline is a day at most."""
 
@@ -42,8 +41,8 @@ async def build(
     :raises FlopsError: FLOPS-B001 to FLOPS-B043; the first one, where several things went wrong at once
     """
     registry = open_registry(command.registry)
-    history = settings.cache_dir / "seconds"
-    meter = Meter(report, await anyio.to_thread.run_sync(_expected, history))
+    history, platforms = History(settings.cache_dir / "history"), len(set(spec.sla.supported_platforms))
+    meter = Meter(report, await anyio.to_thread.run_sync(history.expected, "new", platforms))
     try:
         with anyio.fail_after(command.deadline_seconds):
             found = await registry.find(command.source_key)
@@ -54,25 +53,15 @@ async def build(
             try:
                 await anyio.to_thread.run_sync(_tidy, settings.cache_dir)
                 await anyio.Path(work).mkdir(parents=True)
-                job = Job(spec, command, settings, meter, registry, work, smoke_tester or WorkerSmokeTester())
-                outcome = await job.run()
-                await anyio.Path(history).write_text(f"{outcome.seconds:.1f}")
-                return outcome
+                job = Job(spec, command, settings, meter, registry, work, smoke_tester or WorkerSmokeTester(), history)
+                return await job.run()
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(lambda: shutil.rmtree(work, ignore_errors=True))
     except TimeoutError as error:
         raise FlopsError("FLOPS-B043", f"{command.deadline_seconds:.0f} s were given") from error
     except OSError as error:
-        raise _from_os(error) from error
-
-
-def _expected(history: Path) -> float:
-    """How long the last build on this machine took."""
-    try:
-        return float(history.read_text())
-    except (FileNotFoundError, ValueError):
-        return FIRST_SECONDS
+        raise from_os(error) from error
 
 
 def _tidy(cache: Path) -> None:
@@ -94,7 +83,8 @@ def open_registry(reference: str) -> Registry:
     raise repository_missing(reference)
 
 
-def _from_os(error: OSError) -> Exception:
+def from_os(error: OSError) -> Exception:
+    """The error that a person can act on: FLOPS-B040 for a full disk, else the one that it was."""
     return (
         FlopsError("FLOPS-B040", f"{error.filename or 'writing'}: {error.strerror}") if out_of_space(error) else error
     )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-import uv
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
@@ -19,25 +16,23 @@ from flops_protocol.sla import Platform
 from flops_builder.assembly import Assembly, Part, guest
 from flops_builder.dependencies.imports import missing_imports, with_offer
 from flops_builder.failing import tasks
-from flops_builder.image.bytecode import PROCESSES, Compiler, find_python
-from flops_builder.image.environment import Workshop
+from flops_builder.history import History, Kind, Took
 from flops_builder.image.files import code_members
-from flops_builder.image.layer import Layer, LayerCache, write_tar
+from flops_builder.image.layer import Layer, write_tar
 from flops_builder.image.registry import Registry
 from flops_builder.image.runtime import find_runtime
+from flops_builder.locking import AGAIN, key_of_locks, kind_of, locks_for
 from flops_builder.outcome import Outcome
 from flops_builder.plan import Plan, make_plan
-from flops_builder.publish import Layered, compose, lock_title, source_inputs
+from flops_builder.publish import Layered, compose, source_inputs
 from flops_builder.report import Meter
-from flops_builder.resolve.index import site_index
-from flops_builder.resolve.joint import JointResolver, Request
-from flops_builder.resolve.lock import Lock, LockStore, lock_key
-from flops_builder.resolve.relax import Relaxation, Resolution
-from flops_builder.resolve.resolver import Resolver
-from flops_builder.resolve.uv import Target, Uv
+from flops_builder.resolve.lock import Lock
+from flops_builder.resolve.relax import Resolution
+from flops_builder.resolve.uv import Target
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeRound, SmokeTester
 from flops_builder.source.checkout import Checkout, check_out
+from flops_builder.tools import tools_for
 
 MACHINES: dict[str, Platform] = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "arm64": "linux/arm64"}
 
@@ -53,6 +48,8 @@ class Job:
     registry: Registry
     work: Path
     smoke_tester: SmokeTester
+    history: History
+    kind: Kind = "new"
     repairs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     installed: int = 0
@@ -106,50 +103,36 @@ class Job:
         return plan
 
     async def _assembly(self, plan: Plan) -> tuple[Assembly, Path | None]:
-        cache = self.settings.cache_dir
-        index = site_index(os.environ, cache)
-        tool = Uv(index, self.settings.index_seconds, uv.find_uv_bin())
-        if plan.python == f"{sys.version_info.major}.{sys.version_info.minor}":
-            python: Path | None = Path(sys.executable)
-        else:
-            python = await find_python(plan.python, tool.binary, index.environment, self.work)
-        compiler = (
-            Compiler(python, plan.python, cache / "bytecode", anyio.CapacityLimiter(PROCESSES)) if python else None
-        )
-        if python is None:
+        tools = await tools_for(plan, self.settings, self.work)
+        if tools.python is None:
             self.warnings.append(f"no smoke round and no byte code: this machine has no Python {plan.python}")
         elif all(target.platform != host_platform() for target in plan.targets):
             self.warnings.append(f"no smoke round: {host_platform()} is not among the platforms")
         runtime = await anyio.to_thread.run_sync(find_runtime, self.settings.runtime_wheels, self.work / "wheels")
-        layers, locks = LayerCache(cache / "layers"), LockStore(cache / "locks", self.settings.lock_hours)
-        ml_tool = replace(tool, index=index.with_options(plan.declaration.options))
         assembly = Assembly(
-            workshop=Workshop(tool, layers, cache, compiler),
-            resolver=Resolver(tool, locks, self.work / "resolve"),
-            ml_workshop=Workshop(ml_tool, layers, cache, compiler),
-            ml_resolver=Resolver(ml_tool, locks, self.work / "resolve"),
+            workshop=tools.workshop,
+            resolver=tools.resolver,
+            ml_workshop=tools.ml_workshop,
+            ml_resolver=tools.ml_resolver,
             runtime=runtime,
             guest=guest(),
         )
-        return assembly, python
+        return assembly, tools.python
 
     async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
-        """A lock for each platform: those that this commit was built with before, where the registry has them."""
+        """A lock for each platform."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        known = await self.registry.find_locks(self._lock_key(plan))
-        if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
-            locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
-            resolution = Resolution(locks)
-            self.meter.log("the locks are those of an earlier build of this commit")
-        else:
-            request = Request(plan.requirements, plan.declaration.constraints, plan.targets, plan.declaration.off)
-            resolution = await Relaxation(JointResolver(assembly.ml_resolver, request)).resolve()
+        resolution = await locks_for(plan, key_of_locks(self.spec, plan), self.registry, assembly.ml_resolver)
+        if resolution.again:
+            self.meter.log(AGAIN)
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
         self.repairs += [str(each) for each in resolution.repairs]
         self.warnings += resolution.warnings
         self.meter.log(*(str(each) for each in resolution.repairs), *resolution.warnings)
         for target, lock in resolution.locks.items():
             self.meter.at(BuildPhase.RESOLVE, 1, f"{len(lock.versions)} packages for {target}")
+        self.kind = await kind_of(resolution, assembly.ml_workshop, assembly.guest)
+        self.meter.expect(await anyio.to_thread.run_sync(self.history.expected, self.kind, len(self.locks)))
         return resolution
 
     async def _environment(
@@ -215,12 +198,16 @@ class Job:
             platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
             files |= {layer.digest: assembly.workshop.layers.path(layer.digest) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
-        push = compose(self.spec, self.command, inputs, plan.python, self._lock_key(plan), code, platforms, files)
+        push = compose(
+            self.spec, self.command, inputs, plan.python, key_of_locks(self.spec, plan), code, platforms, files
+        )
         total = code.size + sum(layer.size for each in platforms.values() for layer in each.layers)
         self.meter.at(BuildPhase.PUSH, 0, push.images.learner.repository, bytes_done=0, bytes_total=total)
         pushed = await self.registry.push(push)
         self.meter.at(BuildPhase.PUSH, 1, f"{pushed.bytes} bytes were new", bytes_done=total, bytes_total=total)
         self.meter.finish(push.images.image_key)
+        took = Took(round(self.meter.seconds, 1), self.meter.phase_seconds)
+        await anyio.to_thread.run_sync(self.history.note, self.kind, len(self.locks), took)
         return Outcome(
             images=push.images,
             repairs=self.repairs,
@@ -228,15 +215,6 @@ class Job:
             bytes_pushed=pushed.bytes,
             seconds=self.meter.seconds,
             phase_seconds=self.meter.phase_seconds,
-        )
-
-    def _lock_key(self, plan: Plan) -> str:
-        """The same for every build of this commit that asks for the same packages on the same platforms."""
-        return lock_key(
-            self.spec.repository_url,
-            self.spec.commit,
-            [str(each) for each in plan.targets],
-            [each.text for each in (*plan.requirements, *plan.declaration.constraints)],
         )
 
     def _layer_done(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flops_mlrepo.contract import FIT_CONFIG_METHOD
+from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
 
@@ -17,7 +18,7 @@ from flops_builder.dependencies.repairs import OF_A_LOCK, RULES, repair
 from flops_builder.resolve.uv import Target
 from flops_builder.source.checkout import Checkout
 from flops_builder.source.modules import Modules
-from flops_builder.source.structure import DATA, MODEL, check_structure
+from flops_builder.source.structure import DATA, MODEL, check_structure, structure_mistakes
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Plan:
 
     declaration: Declaration
     python: str
+    python_why: str
     targets: tuple[Target, ...]
     requirements: tuple[Requirement, ...]
     repairs: tuple[Repair, ...]
@@ -62,9 +64,24 @@ def make_plan(spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], gli
     return Plan(
         declaration=declaration,
         python=choice.minor,
+        python_why=choice.why,
         targets=tuple(Target(each, choice.minor, glibc) for each in dict.fromkeys(spec.sla.supported_platforms)),
         requirements=requirements,
         repairs=(*declaration.repairs, *choice.repairs, *repairs, *added),
         warnings=tuple(warnings),
         imports=imports,
     )
+
+
+def mistakes(checkout: Checkout, pythons: Sequence[str]) -> tuple[Declaration | None, list[FlopsError]]:
+    """Every mistake that reading finds, where `make_plan` stops at the first; and the dependency file, if it is read.
+
+    Blocks for as long as reading files takes.
+    """
+    declaration, minor, found = None, pythons[0], list[FlopsError]()
+    try:
+        declaration = read_dependencies(checkout.tree, checkout.code.relative_to(checkout.tree).as_posix())
+        minor = choose_python(declaration, pythons).minor
+    except FlopsError as mistake:
+        found.append(mistake)
+    return declaration, [*found, *structure_mistakes(Modules(checkout.code, minor))]

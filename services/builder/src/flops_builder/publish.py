@@ -149,6 +149,7 @@ def source_inputs(spec: ProjectSpec, command: BuildCommand, base_image: str, bui
         base_image=base_image,
         runtime_version=command.runtime_version,
         builder_version=builder_version,
+        gpus=command.gpus,
     )
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
-from flops_protocol.identifiers import InstanceName, ProjectId
+from flops_protocol.identifiers import InstanceName, PlanId, ProjectId
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -21,6 +21,8 @@ class BuilderSettings(BaseSettings):
 
     broker: str = "mqtt://127.0.0.1:1883"
     project: ProjectId = "project"
+    plan: PlanId | None = None
+    """Set: the builder belongs to a plan, not to a project; it thinks a build through, and makes nothing."""
     instance: InstanceName = "builder"
     credential_file: Path | None = None
     cache_dir: Path = Path("/var/lib/flops/cache")

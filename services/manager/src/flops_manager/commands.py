@@ -41,6 +41,7 @@ def build_command(
         source_key=state.source_key,
         runtime_version=runtime_version,
         deadline_seconds=_left(state, now, state.sla.deadlines.building),
+        gpus=state.gpus,
     )
 
 

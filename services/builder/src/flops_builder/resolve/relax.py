@@ -30,6 +30,8 @@ class Resolution:
     locks: Mapping[Target, Lock]
     repairs: tuple[Repair, ...] = ()
     warnings: tuple[str, ...] = ()
+    again: bool = False
+    """Whether the locks are those of an earlier build."""
 
 
 class Relaxation:

@@ -105,6 +105,20 @@ class Uv:
             raise _failure(finished)
         return lock.read_text()
 
+    async def describe(self, lock: str, target: Target, folder: Path) -> str | None:
+        """The lock as a pylock.toml (PEP 751), which has the sizes of the wheels; None where uv's cache does not do.
+
+        `folder` takes the files; it must exist.
+        """
+        locked, described = folder / "locked.txt", folder / "pylock.toml"
+        locked.write_text(lock)
+        arguments = ["pip", "compile", locked.name, "--no-deps", "--offline", "--format", "pylock.toml", "--quiet"]
+        try:
+            finished = await self._run([*arguments, "--output-file", described.name, *self._target(target)], folder)
+        except FlopsError:
+            return None
+        return described.read_text() if finished.returncode == 0 else None
+
     async def install(
         self,
         lock: str,

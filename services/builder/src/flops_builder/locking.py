@@ -1,0 +1,49 @@
+"""The locks of a build: those that this commit was built with before, where the registry has them; else resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flops_protocol.messages.project import ProjectSpec
+
+from flops_builder.history import Kind
+from flops_builder.image.environment import Workshop
+from flops_builder.image.registry import Registry
+from flops_builder.plan import Plan
+from flops_builder.publish import lock_title
+from flops_builder.resolve.joint import JointResolver, Request
+from flops_builder.resolve.lock import Lock, lock_key
+from flops_builder.resolve.relax import Relaxation, Resolution
+from flops_builder.resolve.resolver import Resolver
+
+AGAIN = "the locks are those of an earlier build of this commit"
+
+
+async def locks_for(plan: Plan, key: str, registry: Registry, resolver: Resolver) -> Resolution:
+    """A lock for each platform of a plan; `key` is its `key_of_locks`.
+
+    :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025, FLOPS-B040
+    """
+    known = await registry.find_locks(key)
+    if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
+        locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
+        return Resolution(locks, again=True)
+    request = Request(plan.requirements, plan.declaration.constraints, plan.targets, plan.declaration.off)
+    return await Relaxation(JointResolver(resolver, request)).resolve()
+
+
+def key_of_locks(spec: ProjectSpec, plan: Plan) -> str:
+    """The same for every build of this commit that asks for the same packages on the same platforms."""
+    return lock_key(
+        spec.repository_url,
+        spec.commit,
+        [str(each) for each in plan.targets],
+        [each.text for each in (*plan.requirements, *plan.declaration.constraints)],
+    )
+
+
+async def kind_of(resolution: Resolution, workshop: Workshop, guest: Sequence[tuple[str, Path]]) -> Kind:
+    """Which builds this one is like, by what lies in the cache."""
+    kept = [await workshop.kept("mlenv", lock, target, guest) for target, lock in resolution.locks.items()]
+    return "kept" if all(kept) else "new"

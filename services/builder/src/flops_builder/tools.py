@@ -1,0 +1,54 @@
+"""What a build works with: uv with the site's indexes, the caches, and a Python of the minor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anyio
+import uv
+
+from flops_builder.image.bytecode import PROCESSES, Compiler, find_python
+from flops_builder.image.environment import Workshop
+from flops_builder.image.layer import LayerCache
+from flops_builder.plan import Plan
+from flops_builder.resolve.index import site_index
+from flops_builder.resolve.lock import LockStore
+from flops_builder.resolve.resolver import Resolver
+from flops_builder.resolve.uv import Uv
+from flops_builder.settings import BuilderSettings
+
+
+@dataclass(frozen=True)
+class Tools:
+    """For one repository. Those of the ML environment know the indexes that the repository names; ours do not."""
+
+    workshop: Workshop
+    resolver: Resolver
+    ml_workshop: Workshop
+    ml_resolver: Resolver
+    python: Path | None
+    """An interpreter of the plan's minor; None: this machine has none."""
+
+
+async def tools_for(plan: Plan, settings: BuilderSettings, work: Path) -> Tools:
+    """The tools for a plan; `work` is for scratch."""
+    cache = settings.cache_dir
+    index = site_index(os.environ, cache)
+    tool = Uv(index, settings.index_seconds, uv.find_uv_bin())
+    if plan.python == f"{sys.version_info.major}.{sys.version_info.minor}":
+        python: Path | None = Path(sys.executable)
+    else:
+        python = await find_python(plan.python, tool.binary, index.environment, work)
+    compiler = Compiler(python, plan.python, cache / "bytecode", anyio.CapacityLimiter(PROCESSES)) if python else None
+    layers, locks = LayerCache(cache / "layers"), LockStore(cache / "locks", settings.lock_hours)
+    ml_tool = replace(tool, index=index.with_options(plan.declaration.options))
+    return Tools(
+        workshop=Workshop(tool, layers, cache, compiler),
+        resolver=Resolver(tool, locks, work / "resolve"),
+        ml_workshop=Workshop(ml_tool, layers, cache, compiler),
+        ml_resolver=Resolver(ml_tool, locks, work / "resolve"),
+        python=python,
+    )
