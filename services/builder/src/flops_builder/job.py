@@ -15,6 +15,8 @@ from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
+from flops_registry.interface import Registry
+from flops_registry.names import repository_slug
 
 from flops_builder.assembly import Assembly, Part, guest
 from flops_builder.dependencies.imports import missing_imports, with_offer
@@ -23,7 +25,6 @@ from flops_builder.image.bytecode import PROCESSES, Compiler, find_python
 from flops_builder.image.environment import Workshop
 from flops_builder.image.files import code_members
 from flops_builder.image.layer import Layer, LayerCache, write_tar
-from flops_builder.image.registry import Registry
 from flops_builder.image.runtime import find_runtime
 from flops_builder.outcome import Outcome
 from flops_builder.plan import Plan, make_plan
@@ -136,7 +137,7 @@ class Job:
     async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
         """A lock for each platform: those that this commit was built with before, where the registry has them."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        known = await self.registry.find_locks(self._lock_key(plan))
+        known = await self.registry.find_locks(repository_slug(self.spec.repository_url), self._lock_key(plan))
         if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
             locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
             resolution = Resolution(locks)

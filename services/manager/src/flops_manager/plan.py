@@ -50,7 +50,7 @@ class Planner:
             builder_version=self.settings.builder_version,
         )
         key = inputs.key()
-        images = await self.images.find(key)
+        images = await self.images.find(sla.ml_repo_url, key)
         stages = [ProjectStage.ACCEPTED, ProjectStage.RESOLVING]
         missed = None
         if images is None:
