@@ -21,6 +21,7 @@ from flops_builder.image.layer import Layer, LayerCache, header, write_tar
 from flops_builder.image.records import source_hashes
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import Role
+from flops_registry.documents import index
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -162,8 +163,8 @@ def test_documents_are_what_the_specification_says():
         "size": configuration.size,
     }
     assert [layer["annotations"]["mesh.flops.layer"] for layer in body["layers"]] == ["runtime", "code"]
-    index = json.loads(documents.index({"linux/arm64": manifest, "linux/amd64": manifest}, {}).content)
-    assert [each["platform"]["architecture"] for each in index["manifests"]] == ["amd64", "arm64"]
+    joined = json.loads(index({"linux/arm64": manifest, "linux/amd64": manifest}, {}).content)
+    assert [each["platform"]["architecture"] for each in joined["manifests"]] == ["amd64", "arm64"]
     assert manifest.digest == f"sha256:{hashlib.sha256(manifest.content).hexdigest()}"
 
 

@@ -11,16 +11,16 @@ from flops_protocol.errors import FlopsError
 from flops_protocol.identifiers import uuid7
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
+from flops_registry.failures import out_of_space
+from flops_registry.names import repository_slug
+from flops_registry.opening import open_registry
 
 from flops_builder.adapters.worker import WorkerSmokeTester
 from flops_builder.history import History
 from flops_builder.image.environment import prune
 from flops_builder.image.layer import LayerCache
-from flops_builder.image.layout import LayoutRegistry
-from flops_builder.image.registry import Registry, repository_missing
 from flops_builder.job import Job
 from flops_builder.outcome import Outcome
-from flops_builder.process import out_of_space
 from flops_builder.report import Meter, Report
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeTester
@@ -45,7 +45,7 @@ async def build(
     meter = Meter(report, await anyio.to_thread.run_sync(history.expected, "new", platforms))
     try:
         with anyio.fail_after(command.deadline_seconds):
-            found = await registry.find(command.source_key)
+            found = await registry.find(repository_slug(spec.repository_url), command.source_key)
             if found is not None:
                 meter.finish("the images are there already")
                 return Outcome(found, seconds=meter.seconds)
@@ -71,16 +71,6 @@ def _tidy(cache: Path) -> None:
     for work in (cache / "work").glob("*"):
         if time.time() - work.stat().st_mtime > ABANDONED_SECONDS:
             shutil.rmtree(work, ignore_errors=True)
-
-
-def open_registry(reference: str) -> Registry:
-    """The registry that images go to.
-
-    :raises FlopsError: FLOPS-B041 when it is of a kind that is not known
-    """
-    if reference.startswith("oci:/"):
-        return LayoutRegistry(Path(reference.removeprefix("oci:")))
-    raise repository_missing(reference)
 
 
 def from_os(error: OSError) -> Exception:

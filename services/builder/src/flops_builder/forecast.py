@@ -14,13 +14,14 @@ from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.plans import BuildForecast, PlatformForecast
 from flops_protocol.messages.plans import Repair as ToldRepair
 from flops_protocol.messages.project import ProjectSpec
+from flops_registry.opening import open_registry
 
 from flops_builder.assembly import guest
-from flops_builder.build import from_os, open_registry
+from flops_builder.build import from_os
 from flops_builder.dependencies.declaration import Repair
 from flops_builder.failing import tasks
 from flops_builder.history import FIRST_SECONDS, History
-from flops_builder.locking import key_of_locks, kind_of, locks_for
+from flops_builder.locking import kind_of, locks_for
 from flops_builder.plan import Plan, make_plan, mistakes
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.sizes import wheel_sizes
@@ -93,7 +94,7 @@ class _Thinking:
             return
         tools = await tools_for(plan, self.settings, self.work)
         registry = open_registry(self.command.registry)
-        resolution = await locks_for(plan, key_of_locks(self.spec, plan), registry, tools.ml_resolver)
+        resolution = await locks_for(self.spec, plan, registry, tools.ml_resolver)
         self.repairs += resolution.repairs
         self.warnings += resolution.warnings
         async with tasks() as group:

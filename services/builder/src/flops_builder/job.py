@@ -12,6 +12,7 @@ from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
+from flops_registry.interface import Registry
 
 from flops_builder.assembly import Assembly, Part, guest
 from flops_builder.dependencies.imports import missing_imports, with_offer
@@ -19,7 +20,6 @@ from flops_builder.failing import tasks
 from flops_builder.history import History, Kind, Took
 from flops_builder.image.files import code_members
 from flops_builder.image.layer import Layer, write_tar
-from flops_builder.image.registry import Registry
 from flops_builder.image.runtime import find_runtime
 from flops_builder.locking import AGAIN, key_of_locks, kind_of, locks_for
 from flops_builder.outcome import Outcome
@@ -122,7 +122,7 @@ class Job:
     async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
         """A lock for each platform."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        resolution = await locks_for(plan, key_of_locks(self.spec, plan), self.registry, assembly.ml_resolver)
+        resolution = await locks_for(self.spec, plan, self.registry, assembly.ml_resolver)
         if resolution.again:
             self.meter.log(AGAIN)
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}

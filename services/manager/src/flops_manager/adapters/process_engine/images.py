@@ -13,8 +13,10 @@ import anyio
 import anyio.to_thread
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import ImageReference
+from flops_registry.documents import Configuration, Descriptor, Index, Manifest, Process, read
+from flops_registry.interface import Registry
+from flops_registry.opening import open_registry
 
-from flops_manager.adapters.oci_layout import Configuration, Index, Manifest, OciLayout, Process
 from flops_manager.adapters.process_engine.folders import EngineFolder
 from flops_manager.adapters.process_engine.layers import IMAGE_ROOT, BadLayerError, compose, unpack
 
@@ -47,46 +49,45 @@ class ImageStore:
     async def prepare(self, image: ImageReference, platform: str) -> Runnable:
         """Unpacks an image, as far as it is not unpacked yet: its layers side by side, each one once.
 
-        :raises FlopsError: FLOPS-D005 when it is not for this platform, FLOPS-D007 when it cannot be unpacked
+        :raises FlopsError: FLOPS-D005 when it is not for this platform, FLOPS-D007 when it cannot be unpacked,
+            FLOPS-B041 when the registry does not give it
         """
-        if not image.registry.startswith("oci:/"):
-            raise FlopsError(
-                "FLOPS-D007", f"{image.registry} is no OCI layout folder; the process engine knows no other"
-            )
-        layout = OciLayout(Path(image.registry.removeprefix("oci:")))
+        registry = open_registry(image.registry)
         try:
-            digest = await anyio.to_thread.run_sync(_manifest, layout, image, platform)
-            manifest = await anyio.to_thread.run_sync(layout.document, digest, Manifest)
-            layers = await self._unpack(layout, [layer.digest for layer in manifest.layers])
+            index = read(await registry.document(image.repository, image.digest), Index)
+            digest = _manifest(index, image, platform)
+            manifest = read(await registry.document(image.repository, digest), Manifest)
+            configuration = read(await registry.document(image.repository, manifest.config.digest), Configuration)
+            layers = await self._unpack(registry, image.repository, manifest.layers)
             folder = self._folder
             root = await anyio.to_thread.run_sync(compose, layers, digest, folder.images, folder.new)
             await anyio.to_thread.run_sync(os.utime, root)
-            configuration = await anyio.to_thread.run_sync(layout.document, manifest.config.digest, Configuration)
             return _runnable(root, configuration.config)
         except (OSError, ValueError, BadLayerError) as error:
             what = f"{image.repository}@{image.digest[:19]}"
             raise FlopsError("FLOPS-D007", f"{what}: {type(error).__name__}: {error}"[:1000]) from error
 
-    async def _unpack(self, layout: OciLayout, digests: list[str]) -> list[Path]:
+    async def _unpack(self, registry: Registry, repository: str, layers: Sequence[Descriptor]) -> list[Path]:
         unpacked: dict[str, Path] = {}
         failures: list[Exception] = []
 
-        async def take(digest: str) -> None:
+        async def take(layer: Descriptor) -> None:
             # The actors of a project share most layers, and start at the same moment.
-            async with self._unpacking.setdefault(digest, anyio.Lock()):
+            async with self._unpacking.setdefault(layer.digest, anyio.Lock()):
                 try:
-                    unpacked[digest] = await anyio.to_thread.run_sync(
-                        unpack, layout.blob(digest), digest, self._folder.layers, self._folder.new
+                    blob = await registry.blob(repository, layer, self._folder.new)
+                    unpacked[layer.digest] = await anyio.to_thread.run_sync(
+                        unpack, blob, layer.digest, self._folder.layers, self._folder.new
                     )
-                except (OSError, ValueError, BadLayerError) as error:
+                except (OSError, ValueError, BadLayerError, FlopsError) as error:
                     failures.append(error)
 
         async with anyio.create_task_group() as group:
-            for digest in digests:
-                group.start_soon(take, digest)
+            for layer in layers:
+                group.start_soon(take, layer)
         if failures:
             raise failures[0]
-        return [unpacked[digest] for digest in digests]
+        return [unpacked[layer.digest] for layer in layers]
 
 
 def prune(folder: EngineFolder, keep_seconds: float) -> None:
@@ -105,12 +106,8 @@ def prune(folder: EngineFolder, keep_seconds: float) -> None:
             layer.with_suffix(".boot").unlink(missing_ok=True)
 
 
-def _manifest(layout: OciLayout, image: ImageReference, platform: str) -> str:
-    there = {
-        f"{manifest.platform.os}/{manifest.platform.architecture}": manifest.digest
-        for manifest in layout.document(image.digest, Index).manifests
-        if manifest.platform is not None
-    }
+def _manifest(index: Index, image: ImageReference, platform: str) -> str:
+    there = {str(manifest.platform): manifest.digest for manifest in index.manifests if manifest.platform is not None}
     if platform not in there:
         raise FlopsError("FLOPS-D005", f"the node is {platform}, {image.repository} is for {', '.join(sorted(there))}")
     return there[platform]
