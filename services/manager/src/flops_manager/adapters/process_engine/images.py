@@ -43,7 +43,7 @@ GRACE_SECONDS = 3600.0
 class ImageStore:
     """The images of this machine, unpacked as far as somebody needed them."""
 
-    def __init__(self, folder: EngineFolder, access: Access) -> None:
+    def __init__(self, folder: EngineFolder, access: Access | None = None) -> None:
         """Nothing is touched before the first call."""
         self._folder = folder
         self._access = access
