@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -34,8 +34,21 @@ class Pushed:
     skipped: list[Digest] = field(default_factory=list)
 
 
+OnBytes = Callable[[int], None]
+"""Is told of bytes that have arrived; less than none, where some were lost again."""
+
+
+def nobody(_: int) -> None:
+    """An `OnBytes` for those who do not want to know."""
+
+
 class Registry(Protocol):
     """A place for images. Every method may be used by several processes at once."""
+
+    @property
+    def compressed(self) -> bool:
+        """Whether layers are to be compressed for it."""
+        ...
 
     async def find(self, slug: str, source_key: Digest) -> ImageSet | None:
         """The whole images that were built from these inputs; None when a part of them is missing.
@@ -52,21 +65,29 @@ class Registry(Protocol):
         """
         ...
 
-    async def push(self, push: Push) -> Pushed:
-        """Puts everything there, or leaves nothing behind.
+    async def push(self, push: Push, on_bytes: OnBytes = nobody) -> Pushed:
+        """Puts everything there, or leaves nothing behind that could be found.
 
-        :raises FlopsError: FLOPS-B040 when it is full, FLOPS-B041 when it refuses
+        :raises FlopsError: FLOPS-B040 when it is full, FLOPS-B041 when it refuses, FLOPS-B046 when it refuses the
+            credentials (so does everything else that asks it)
         """
         ...
 
-    async def document(self, repository: str, digest: Digest) -> bytes:
-        """The bytes of an index, a manifest or a configuration, compared with their digest.
+    async def manifest(self, repository: str, digest: Digest) -> bytes:
+        """The bytes of an index or a manifest, compared with their digest.
 
         :raises FlopsError: FLOPS-B041 when they cannot be had
         """
         ...
 
-    async def blob(self, repository: str, blob: Descriptor, scratch: Path) -> Path:
+    async def content(self, repository: str, digest: Digest) -> bytes:
+        """The bytes of a small blob, as a configuration and a lock are, compared with their digest.
+
+        :raises FlopsError: FLOPS-B041 when they cannot be had
+        """
+        ...
+
+    async def blob(self, repository: str, blob: Descriptor, scratch: Path, on_bytes: OnBytes = nobody) -> Path:
         """A file with the blob's bytes. It belongs to the registry, save when it lies in `scratch`.
 
         :raises FlopsError: FLOPS-B040 when there is no room, FLOPS-B041 when it cannot be had

@@ -36,7 +36,7 @@ from flops_registry.documents import (
     read,
 )
 from flops_registry.failures import from_os
-from flops_registry.interface import Push, Pushed
+from flops_registry.interface import OnBytes, Push, Pushed, nobody
 from flops_registry.names import IMAGE_KEY, IMAGE_SET, LOCK_KEY, REFERENCE, SOURCE_KEY, TITLE
 
 LOCK_SECONDS = 60.0
@@ -48,6 +48,11 @@ class LayoutRegistry:
 
     folder: Path
 
+    @property
+    def compressed(self) -> bool:
+        """See `Registry.compressed`. Not on the same disk: to link a layer takes no time, to compress it seconds."""
+        return False
+
     async def find(self, slug: str, source_key: Digest) -> ImageSet | None:
         """See `Registry.find`."""
         del slug  # a layout has one index for all repositories
@@ -58,16 +63,22 @@ class LayoutRegistry:
         del slug
         return await anyio.to_thread.run_sync(self._find_locks, lock_key)
 
-    async def push(self, push: Push) -> Pushed:
+    async def push(self, push: Push, on_bytes: OnBytes = nobody) -> Pushed:
         """See `Registry.push`. Runs to its end even when it is cancelled: it is short, and then it is whole."""
         try:
             # Cancelling must not leave it between two steps; `abandon_on_cancel` is off, so this waits for the thread.
-            return await anyio.to_thread.run_sync(self._push, push)
+            pushed = await anyio.to_thread.run_sync(self._push, push)
         except OSError as error:
             raise from_os(error, self.folder) from error
+        on_bytes(pushed.bytes)
+        return pushed
 
-    async def document(self, repository: str, digest: Digest) -> bytes:
-        """See `Registry.document`."""
+    async def manifest(self, repository: str, digest: Digest) -> bytes:
+        """See `Registry.manifest`."""
+        return await self.content(repository, digest)
+
+    async def content(self, repository: str, digest: Digest) -> bytes:
+        """See `Registry.content`."""
         del repository
         try:
             return await anyio.to_thread.run_sync(self._document, digest)
@@ -76,9 +87,9 @@ class LayoutRegistry:
         except ValueError as error:
             raise FlopsError("FLOPS-B041", f"{self.folder}: {error}") from error
 
-    async def blob(self, repository: str, blob: Descriptor, scratch: Path) -> Path:
+    async def blob(self, repository: str, blob: Descriptor, scratch: Path, on_bytes: OnBytes = nobody) -> Path:
         """See `Registry.blob`. Who reads it compares its bytes with its digest."""
-        del repository, scratch
+        del repository, scratch, on_bytes
         if not await anyio.to_thread.run_sync(self._has, blob.digest, blob.size):
             raise FlopsError("FLOPS-B041", f"{self.folder}: {blob.digest} is not there in its full size")
         return self._path(blob.digest)

@@ -1,10 +1,11 @@
-"""What things are called in a registry: repositories and annotations."""
+"""What things are called in a registry: repositories, tags and annotations."""
 
 from __future__ import annotations
 
+import hashlib
 from urllib.parse import urlsplit
 
-from flops_protocol.identifiers import segment
+from flops_protocol.identifiers import Digest, segment
 
 OURS = "mesh.flops"
 SOURCE_KEY = f"{OURS}.source-key"
@@ -15,10 +16,13 @@ IMAGE_SET = f"{OURS}.image-set"
 """The `ImageSet` as JSON, on an entry of a layout's index."""
 LOCK_KEY = f"{OURS}.lock-key"
 """What locks are found by: the commit, and what it asks for on which platforms."""
+LOCK_DIGEST = f"{OURS}.lock-digest"
+"""One digest over all locks."""
 ROLE = f"{OURS}.role"
 PYTHON = f"{OURS}.python"
 LAYER = f"{OURS}.layer"
-"""Which layer it is: `runtime`, `mlenv`, `code`, `tracking`."""
+"""Which layer it is: `runtime`, `mlenv`, `code`, `tracking`, or `base` for those of a base image."""
+BASE = "base"
 PLATFORM = f"{OURS}.platform"
 
 REFERENCE = "org.opencontainers.image.ref.name"
@@ -39,3 +43,18 @@ def split_reference(reference: str) -> tuple[str, str]:
     """Repository and tag of `{repository}:{tag}`."""
     repository, _, tag = reference.rpartition(":")
     return repository, tag
+
+
+def source_tag(source_key: Digest) -> str:
+    """The tag of the learner's index for a source key, in a distribution registry. Its annotations count, not it."""
+    return f"source-{source_key.removeprefix('sha256:')}"
+
+
+def image_tag(image_key: Digest) -> str:
+    """Likewise, the aggregator's index of an image key."""
+    return f"image-{image_key.removeprefix('sha256:')}"
+
+
+def lock_tag(lock_key: str) -> str:
+    """Likewise, the locks of a lock key, whatever that looks like."""
+    return f"locks-{hashlib.sha256(lock_key.encode()).hexdigest()}"

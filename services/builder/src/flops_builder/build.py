@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
+from dataclasses import replace
 
 import anyio
 from flops_protocol.errors import FlopsError
@@ -40,32 +40,37 @@ async def build(
 
     :raises FlopsError: FLOPS-B001 to FLOPS-B043; the first one, where several things went wrong at once
     """
-    registry = open_registry(command.registry)
     history, platforms = History(settings.cache_dir / "history"), len(set(spec.sla.supported_platforms))
     meter = Meter(report, await anyio.to_thread.run_sync(history.expected, "new", platforms))
     try:
         with anyio.fail_after(command.deadline_seconds):
-            found = await registry.find(repository_slug(spec.repository_url), command.source_key)
-            if found is not None:
-                meter.finish("the images are there already")
-                return Outcome(found, seconds=meter.seconds)
-            work = settings.cache_dir / "work" / uuid7()
-            try:
-                await anyio.to_thread.run_sync(_tidy, settings.cache_dir)
-                await anyio.Path(work).mkdir(parents=True)
-                job = Job(spec, command, settings, meter, registry, work, smoke_tester or WorkerSmokeTester(), history)
-                return await job.run()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(lambda: shutil.rmtree(work, ignore_errors=True))
+            async with open_registry(command.registry, settings.access, settings.blob_book) as registry:
+                found = await registry.find(repository_slug(spec.repository_url), command.source_key)
+                if found is not None:
+                    meter.finish("the images are there already")
+                    return Outcome(found, seconds=meter.seconds)
+                work = settings.cache_dir / "work" / uuid7()
+                try:
+                    await anyio.to_thread.run_sync(_tidy, settings)
+                    await anyio.Path(work).mkdir(parents=True)
+                    packer = settings.packer if registry.compressed else replace(settings.packer, compression=None)
+                    tester = smoke_tester or WorkerSmokeTester()
+                    job = Job(spec, command, settings, meter, registry, work, tester, packer, history)
+                    return await job.run()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(lambda: shutil.rmtree(work, ignore_errors=True))
     except TimeoutError as error:
         raise FlopsError("FLOPS-B043", f"{command.deadline_seconds:.0f} s were given") from error
     except OSError as error:
         raise from_os(error) from error
 
 
-def _tidy(cache: Path) -> None:
+def _tidy(settings: BuilderSettings) -> None:
     """Removes from the cache what nobody needs any more."""
+    cache = settings.cache_dir
+    settings.packer.prune()
+    settings.blob_book.prune()
     LayerCache(cache / "layers").prune()
     prune(cache / "environments")
     for work in (cache / "work").glob("*"):

@@ -93,8 +93,8 @@ class _Thinking:
         if plan is None:
             return
         tools = await tools_for(plan, self.settings, self.work)
-        registry = open_registry(self.command.registry)
-        resolution = await locks_for(self.spec, plan, registry, tools.ml_resolver)
+        async with open_registry(self.command.registry, self.settings.access, self.settings.blob_book) as registry:
+            resolution = await locks_for(self.spec, plan, registry, tools.ml_resolver)
         self.repairs += resolution.repairs
         self.warnings += resolution.warnings
         async with tasks() as group:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from flops_protocol.identifiers import Digest
 from flops_protocol.images import ImageInputs, SourceInputs
@@ -14,11 +13,22 @@ from flops_protocol.messages.project import ImageReference, ImageSet, ProjectSpe
 from flops_protocol.sla import Platform
 from flops_registry.documents import LOCKS_TYPE, Blob, artifact, index
 from flops_registry.interface import Push
-from flops_registry.names import IMAGE_KEY, IMAGE_SET, LOCK_KEY, PYTHON, REFERENCE, ROLE, SOURCE_KEY, repository_slug
+from flops_registry.names import (
+    IMAGE_KEY,
+    IMAGE_SET,
+    LOCK_DIGEST,
+    LOCK_KEY,
+    PYTHON,
+    REFERENCE,
+    ROLE,
+    SOURCE_KEY,
+    repository_slug,
+)
 
 from flops_builder.image.attestations import BILL_TYPE, STATEMENT_TYPE, bill_of_materials, provenance
 from flops_builder.image.documents import image, lock_parts
 from flops_builder.image.layer import Layer
+from flops_builder.image.packing import Packed
 from flops_builder.resolve.lock import Lock
 from flops_builder.source.location import public_url
 
@@ -56,15 +66,17 @@ def compose(
     lock_key: str,
     code: Layer,
     platforms: Mapping[Platform, Layered],
-    files: Mapping[Digest, Path],
+    packed: Mapping[Digest, Packed],
 ) -> Push:
-    """The two images, their keys, and the locks beside them. `files`: where each layer lies."""
+    """The two images, their keys, and the locks beside them. `packed`: each layer as it lies in the registry."""
     key = ImageInputs(source=inputs, locks={name: each.lock_digest for name, each in sorted(platforms.items())}).key()
     keys = {IMAGE_KEY: key, SOURCE_KEY: command.source_key}
+    lock_digest = _digest("".join(f"{name} {each.lock_digest}\n" for name, each in sorted(platforms.items())))
     about = keys | {
         "org.opencontainers.image.source": public_url(spec.repository_url),
         "org.opencontainers.image.revision": spec.commit,
         PYTHON: python,
+        LOCK_DIGEST: lock_digest,
     }
     documents: list[Blob] = []
     indexes: dict[Role, Blob] = {}
@@ -72,7 +84,7 @@ def compose(
         manifests: dict[Platform, Blob] = {}
         for name, each in platforms.items():
             layers = [each.runtime, each.mlenv, code, *([each.tracking] if role is Role.AGGREGATOR else [])]
-            configuration, manifests[name] = image(role, name, python, layers, about)
+            configuration, manifests[name] = image(role, name, python, layers, packed, about)
             documents += [configuration, manifests[name]]
         indexes[role] = index(manifests, about)
         documents.append(indexes[role])
@@ -82,7 +94,7 @@ def compose(
         learner=_reference(command.registry, slug, Role.LEARNER, indexes, platforms),
         aggregator=_reference(command.registry, slug, Role.AGGREGATOR, indexes, platforms),
         python=python,
-        lock_digest=_digest("".join(f"{name} {each.lock_digest}\n" for name, each in sorted(platforms.items()))),
+        lock_digest=lock_digest,
         lookup="built",
     )
     texts = {
@@ -111,6 +123,7 @@ def compose(
         more = {LOCK_KEY: lock_key} if title == f"{slug}/locks" else {}
         entries.append((manifest, keys | {REFERENCE: f"{title}:{tag}"} | more))
     unique = list({each.digest: each for each in documents}.values())
+    files = {each.digest: each.file for each in packed.values()}
     return Push(files=files, documents=unique, entries=entries, images=images)
 
 

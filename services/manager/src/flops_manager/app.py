@@ -92,6 +92,7 @@ def process_engine(settings: Settings) -> ProcessEngine:
             cache=settings.cache_dir,
             builder_command=settings.builder_command,
             grace_seconds=settings.grace_seconds,
+            access=settings.access,
         )
     )
 
@@ -106,7 +107,7 @@ async def _run(settings: Settings, bus: Bus, store: Store, engine: Engine, stop:
     )
     nodes = Nodes(engine, bus, settings.scan_seconds)
     resolver = GitResolver(settings)
-    images = RegistryLookup(settings.registry)
+    images = RegistryLookup(settings.registry, settings.access)
     executor = Executor(settings, policy, store, bus, engine, nodes, resolver, images, now)
     reconciler = Reconciler(executor, policy, now, settings.reconcile_seconds)
     pump = Pump(store, bus)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from flops_protocol.identifiers import Digest
 from flops_protocol.messages.project import Role
 from flops_protocol.sla import Platform
-from flops_registry.documents import CONFIG_TYPE, LAYER_TYPE, MANIFEST_TYPE, Blob, blob, document
+from flops_registry.documents import CONFIG_TYPE, MANIFEST_TYPE, Blob, blob, document
 from flops_registry.names import LAYER
 
 from flops_builder.image.files import ROOT
 from flops_builder.image.layer import Layer
+from flops_builder.image.packing import Packed
 
 LOCK_TYPE = "application/vnd.flops.lock.v1+text"
 CREATED = "1970-01-01T00:00:00Z"
@@ -18,9 +20,17 @@ CREATED = "1970-01-01T00:00:00Z"
 
 
 def image(
-    role: Role, platform: Platform, python: str, layers: Sequence[Layer], annotations: Mapping[str, str]
+    role: Role,
+    platform: Platform,
+    python: str,
+    layers: Sequence[Layer],
+    packed: Mapping[Digest, Packed],
+    annotations: Mapping[str, str],
 ) -> tuple[Blob, Blob]:
-    """Configuration and manifest of one image for one platform."""
+    """Configuration and manifest of one image for one platform.
+
+    :param packed: each layer as it lies in the registry, by its diff ID
+    """
     system, _, architecture = platform.partition("/")
     configuration = document(
         CONFIG_TYPE,
@@ -51,9 +61,9 @@ def image(
             "config": configuration.descriptor(),
             "layers": [
                 {
-                    "mediaType": LAYER_TYPE,
-                    "digest": layer.digest,
-                    "size": layer.size,
+                    "mediaType": packed[layer.digest].media_type,
+                    "digest": packed[layer.digest].digest,
+                    "size": packed[layer.digest].size,
                     "annotations": {LAYER: layer.kind},
                 }
                 for layer in layers

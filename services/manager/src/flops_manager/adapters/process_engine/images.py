@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from flops_protocol.errors import FlopsError
+from flops_protocol.identifiers import Digest
 from flops_protocol.messages.project import ImageReference
 from flops_registry.documents import Configuration, Descriptor, Index, Manifest, Process, read
-from flops_registry.interface import Registry
-from flops_registry.opening import open_registry
+from flops_registry.names import BASE, LAYER
+from flops_registry.opening import Access, open_registry
 
 from flops_manager.adapters.process_engine.folders import EngineFolder
-from flops_manager.adapters.process_engine.layers import IMAGE_ROOT, BadLayerError, compose, unpack
+from flops_manager.adapters.process_engine.layers import IMAGE_ROOT, BadLayerError, compose
+from flops_manager.adapters.process_engine.pulling import Source
 
 _ROOT = f"/{IMAGE_ROOT}"
 
@@ -41,9 +43,10 @@ GRACE_SECONDS = 3600.0
 class ImageStore:
     """The images of this machine, unpacked as far as somebody needed them."""
 
-    def __init__(self, folder: EngineFolder) -> None:
+    def __init__(self, folder: EngineFolder, access: Access | None = None) -> None:
         """Nothing is touched before the first call."""
         self._folder = folder
+        self._access = access
         self._unpacking: dict[str, anyio.Lock] = {}
 
     async def prepare(self, image: ImageReference, platform: str) -> Runnable:
@@ -52,13 +55,15 @@ class ImageStore:
         :raises FlopsError: FLOPS-D005 when it is not for this platform, FLOPS-D007 when it cannot be unpacked,
             FLOPS-B041 when the registry does not give it
         """
-        registry = open_registry(image.registry)
         try:
-            index = read(await registry.document(image.repository, image.digest), Index)
-            digest = _manifest(index, image, platform)
-            manifest = read(await registry.document(image.repository, digest), Manifest)
-            configuration = read(await registry.document(image.repository, manifest.config.digest), Configuration)
-            layers = await self._unpack(registry, image.repository, manifest.layers)
+            async with open_registry(image.registry, self._access) as registry:
+                index = read(await registry.manifest(image.repository, image.digest), Index)
+                digest = _manifest(index, image, platform)
+                manifest = read(await registry.manifest(image.repository, digest), Manifest)
+                content = await registry.content(image.repository, manifest.config.digest)
+                configuration = read(content, Configuration)
+                wanted = _wanted(manifest, configuration)
+                layers = await self._unpack(Source(registry, image.repository, self._folder), wanted)
             folder = self._folder
             root = await anyio.to_thread.run_sync(compose, layers, digest, folder.images, folder.new)
             await anyio.to_thread.run_sync(os.utime, root)
@@ -67,27 +72,33 @@ class ImageStore:
             what = f"{image.repository}@{image.digest[:19]}"
             raise FlopsError("FLOPS-D007", f"{what}: {type(error).__name__}: {error}"[:1000]) from error
 
-    async def _unpack(self, registry: Registry, repository: str, layers: Sequence[Descriptor]) -> list[Path]:
-        unpacked: dict[str, Path] = {}
+    async def _unpack(self, source: Source, layers: Mapping[Digest, Descriptor]) -> list[Path]:
+        taken: dict[Digest, Path] = {}
         failures: list[Exception] = []
 
-        async def take(layer: Descriptor) -> None:
+        async def take(diff_id: Digest, layer: Descriptor) -> None:
             # The actors of a project share most layers, and start at the same moment.
-            async with self._unpacking.setdefault(layer.digest, anyio.Lock()):
+            async with self._unpacking.setdefault(diff_id, anyio.Lock()):
                 try:
-                    blob = await registry.blob(repository, layer, self._folder.new)
-                    unpacked[layer.digest] = await anyio.to_thread.run_sync(
-                        unpack, blob, layer.digest, self._folder.layers, self._folder.new
-                    )
+                    taken[diff_id] = await source.unpack(diff_id, layer)
                 except (OSError, ValueError, BadLayerError, FlopsError) as error:
                     failures.append(error)
 
         async with anyio.create_task_group() as group:
-            for layer in layers:
-                group.start_soon(take, layer)
+            for diff_id, layer in layers.items():
+                group.start_soon(take, diff_id, layer)
         if failures:
             raise failures[0]
-        return [unpacked[layer.digest] for layer in layers]
+        return [taken[diff_id] for diff_id in layers]
+
+
+def _wanted(manifest: Manifest, configuration: Configuration) -> dict[Digest, Descriptor]:
+    """The layers that we need, by their diff IDs: those of ours. What a base image has, the host has, too."""
+    diff_ids = configuration.rootfs.diff_ids or [layer.digest for layer in manifest.layers]
+    if len(diff_ids) != len(manifest.layers):
+        raise ValueError(f"{len(manifest.layers)} layers, and {len(diff_ids)} diff IDs")
+    pairs = zip(diff_ids, manifest.layers, strict=True)
+    return {diff_id: layer for diff_id, layer in pairs if layer.annotations.get(LAYER) != BASE}
 
 
 def prune(folder: EngineFolder, keep_seconds: float) -> None:
@@ -104,6 +115,9 @@ def prune(folder: EngineFolder, keep_seconds: float) -> None:
         if now - layer.stat().st_mtime > GRACE_SECONDS:
             shutil.rmtree(layer, ignore_errors=True)
             layer.with_suffix(".boot").unlink(missing_ok=True)
+    for blob in folder.blobs.glob("*"):
+        if now - blob.stat().st_mtime > keep_seconds:
+            blob.unlink(missing_ok=True)
 
 
 def _manifest(index: Index, image: ImageReference, platform: str) -> str:
