@@ -14,17 +14,20 @@ from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.plans import BuildForecast, PlatformForecast
 from flops_protocol.messages.plans import Repair as ToldRepair
 from flops_protocol.messages.project import ProjectSpec
+from flops_protocol.sla import Platform
 from flops_registry.opening import open_registry
 
 from flops_builder.assembly import guest
 from flops_builder.build import from_os
 from flops_builder.dependencies.declaration import Repair
+from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
 from flops_builder.history import FIRST_SECONDS, History
 from flops_builder.locking import kind_of, locks_for
 from flops_builder.plan import Plan, make_plan, mistakes
 from flops_builder.resolve.lock import Lock
-from flops_builder.resolve.sizes import wheel_sizes
+from flops_builder.resolve.sizes import Sizes, wheel_sizes
+from flops_builder.resolve.torch import torch_class
 from flops_builder.resolve.uv import Target
 from flops_builder.settings import BuilderSettings
 from flops_builder.source.checkout import check_out
@@ -73,6 +76,7 @@ class _Thinking:
     warnings: list[str] = field(default_factory=list)
     platforms: list[PlatformForecast] = field(default_factory=list)
     errors: list[ErrorBody] = field(default_factory=list)
+    sizes: dict[Platform, Sizes] = field(default_factory=dict)
 
     def told(self) -> BuildForecast:
         """What there is to tell; what would not fit into a message is left out."""
@@ -94,12 +98,16 @@ class _Thinking:
             return
         tools = await tools_for(plan, self.settings, self.work)
         async with open_registry(self.command.registry, self.settings.access, self.settings.blob_book) as registry:
-            resolution = await locks_for(self.spec, plan, registry, tools.ml_resolver)
+            resolution = await locks_for(self.spec, plan, registry, tools.ml_resolver, gpus=self.command.gpus)
         self.repairs += resolution.repairs
         self.warnings += resolution.warnings
         async with tasks() as group:
             for target, lock in resolution.locks.items():
                 group.start_soon(self._platform, target, lock, tools)
+        first = next(iter(resolution.locks))
+        off = plan.declaration.off
+        sizes = self.sizes[first.platform].of
+        self.warnings += unused(plan.requirements, plan.imports, resolution.locks[first], off, sizes)
         history, number = History(self.settings.cache_dir / "history"), len(resolution.locks)
         kind = await kind_of(resolution, tools.ml_workshop, guest())
         took = await anyio.to_thread.run_sync(history.last, kind, number)
@@ -136,11 +144,12 @@ class _Thinking:
         await scratch.mkdir(parents=True)
         cache = self.settings.cache_dir / "sizes"
         sizes = await wheel_sizes(tools.ml_resolver.uv, lock, target, cache, Path(scratch))
+        self.sizes[target.platform] = sizes
         layer = await tools.ml_workshop.kept("mlenv", lock, target, guest())
         self.platforms.append(
             PlatformForecast(
                 platform=target.platform,
-                why=ASSEMBLED,
+                why="; ".join(filter(None, [ASSEMBLED, torch_class(lock, gpus=self.command.gpus)])),
                 packages=len(lock.versions),
                 wheel_bytes=sizes.known,
                 unsized=sizes.unknown,

@@ -16,6 +16,7 @@ from flops_registry.interface import OnBytes, Registry
 
 from flops_builder.assembly import Assembly, Part, guest
 from flops_builder.dependencies.imports import missing_imports, with_offer
+from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
 from flops_builder.history import History, Kind, Took
 from flops_builder.image.files import code_members
@@ -124,13 +125,15 @@ class Job:
     async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
         """A lock for each platform."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        resolution = await locks_for(self.spec, plan, self.registry, assembly.ml_resolver)
+        resolution = await locks_for(self.spec, plan, self.registry, assembly.ml_resolver, gpus=self.command.gpus)
         if resolution.again:
             self.meter.log(AGAIN)
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
+        first = next(iter(resolution.locks.values()))
+        warnings = [*resolution.warnings, *unused(plan.requirements, plan.imports, first, plan.declaration.off)]
         self.repairs += [str(each) for each in resolution.repairs]
-        self.warnings += resolution.warnings
-        self.meter.log(*(str(each) for each in resolution.repairs), *resolution.warnings)
+        self.warnings += warnings
+        self.meter.log(*(str(each) for each in resolution.repairs), *warnings)
         for target, lock in resolution.locks.items():
             self.meter.at(BuildPhase.RESOLVE, 1, f"{len(lock.versions)} packages for {target}")
         self.kind = await kind_of(resolution, assembly.ml_workshop, assembly.guest)
@@ -200,9 +203,8 @@ class Job:
             platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
             packed |= {layer.digest: await self._pack(assembly, layer) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
-        push = compose(
-            self.spec, self.command, inputs, plan.python, key_of_locks(self.spec, plan), code, platforms, packed
-        )
+        key = key_of_locks(self.spec, plan, gpus=self.command.gpus)
+        push = compose(self.spec, self.command, inputs, plan.python, key, code, platforms, packed)
         total = sum({each.digest: each.size for each in packed.values()}.values())
         self.meter.at(BuildPhase.PUSH, 0, push.images.learner.repository, bytes_done=0, bytes_total=total)
         pushed = await self.registry.push(push, self._push_meter(total))

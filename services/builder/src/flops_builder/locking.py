@@ -9,6 +9,7 @@ from flops_protocol.messages.project import ProjectSpec
 from flops_registry.interface import Registry
 from flops_registry.names import repository_slug
 
+from flops_builder.dependencies.repairs import imported
 from flops_builder.history import Kind
 from flops_builder.image.environment import Workshop
 from flops_builder.plan import Plan
@@ -21,26 +22,36 @@ from flops_builder.resolve.resolver import Resolver
 AGAIN = "the locks are those of an earlier build of this commit"
 
 
-async def locks_for(spec: ProjectSpec, plan: Plan, registry: Registry, resolver: Resolver) -> Resolution:
+async def locks_for(spec: ProjectSpec, plan: Plan, registry: Registry, resolver: Resolver, *, gpus: bool) -> Resolution:
     """A lock for each platform of a plan.
 
+    :param gpus: whether the learners' nodes have some
     :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025, FLOPS-B040
     """
-    known = await registry.find_locks(repository_slug(spec.repository_url), key_of_locks(spec, plan))
+    known = await registry.find_locks(repository_slug(spec.repository_url), key_of_locks(spec, plan, gpus=gpus))
     if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
         locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
         return Resolution(locks, again=True)
-    request = Request(plan.requirements, plan.declaration.constraints, plan.targets, plan.declaration.off)
+    request = Request(
+        plan.requirements,
+        plan.declaration.constraints,
+        plan.targets,
+        plan.declaration.off,
+        gpus=gpus,
+        locked=plan.declaration.locked,
+        imported=frozenset(each.name for each in plan.requirements if imported(each.name, plan.imports)),
+    )
     return await Relaxation(JointResolver(resolver, request)).resolve()
 
 
-def key_of_locks(spec: ProjectSpec, plan: Plan) -> str:
+def key_of_locks(spec: ProjectSpec, plan: Plan, *, gpus: bool) -> str:
     """The same for every build of this commit that asks for the same packages on the same platforms."""
     return lock_key(
         spec.repository_url,
         spec.commit,
         [str(each) for each in plan.targets],
         [each.text for each in (*plan.requirements, *plan.declaration.constraints)],
+        *(["gpus"] if gpus else []),
     )
 
 

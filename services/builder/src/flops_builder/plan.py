@@ -14,7 +14,7 @@ from flops_builder.dependencies.choice import read_dependencies
 from flops_builder.dependencies.declaration import Declaration, Repair, Requirement
 from flops_builder.dependencies.guest import guest_requirements
 from flops_builder.dependencies.python import choose_python
-from flops_builder.dependencies.repairs import OF_A_LOCK, RULES, repair
+from flops_builder.dependencies.repairs import OF_A_LOCK, RULES, refuse_files, repair
 from flops_builder.resolve.uv import Target
 from flops_builder.source.checkout import Checkout
 from flops_builder.source.modules import Modules
@@ -50,8 +50,9 @@ def make_plan(spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], gli
     modules = Modules(checkout.code, choice.minor)
     model = check_structure(modules)
     imports = modules.third_party(MODEL[0], DATA[0])
-    off = declaration.off | (RULES.keys() - OF_A_LOCK if declaration.locked else set())
+    off = declaration.off | (RULES.keys() - OF_A_LOCK if declaration.locked else frozenset())
     requirements, repairs = repair(declaration.requirements, imports, off)
+    refuse_files(declaration.constraints)
     requirements, added = guest_requirements(requirements, modules.loaders(MODEL[0], DATA[0]), imports.keys())
     warnings = [*checkout.notices, *declaration.warnings, *modules.warnings]
     if spec.sla.strategy.name == "FedProx" and model.known and FIT_CONFIG_METHOD not in model.methods:

@@ -65,6 +65,8 @@ class BuilderSettings(BaseSettings):
 
     index_seconds: float = Field(default=300, gt=0)
     """How long one question to the package index, or one installation, may take."""
+    torch_cpu_index: str | None = None
+    """An index (its URL), or a folder of wheels, with PyTorch's builds for the CPU; None: PyTorch's own index."""
     lock_hours: float = Field(default=24, ge=0)
     """How long a resolved lock counts for the same requirements."""
 

@@ -36,7 +36,7 @@ class Tools:
 async def tools_for(plan: Plan, settings: BuilderSettings, work: Path) -> Tools:
     """The tools for a plan; `work` is for scratch."""
     cache = settings.cache_dir
-    index = site_index(os.environ, cache)
+    index = site_index(os.environ, cache).for_cpu(settings.torch_cpu_index)
     tool = Uv(index, settings.index_seconds, uv.find_uv_bin())
     if plan.python == f"{sys.version_info.major}.{sys.version_info.minor}":
         python: Path | None = Path(sys.executable)

@@ -9,6 +9,7 @@ from flops_protocol.errors import FlopsError
 from packaging.specifiers import SpecifierSet
 
 from flops_builder.dependencies.declaration import Declaration, Repair
+from flops_builder.dependencies.rules import Rule
 
 OLDEST = (3, 11)
 """Flower's oldest. The FL runtime lives in the same container as the ML code, on the same interpreter."""
@@ -54,7 +55,7 @@ def choose_python(declaration: Declaration, pythons: Sequence[str]) -> PythonCho
             line=line,
         )
     why = f"no node has Python {wanted[-1]}, and this is the nearest above it that one has"
-    changed = Repair("python-pin", f"python{asked}", f"python {raised[0]}", why, file, line)
+    changed = Repair(Rule.PYTHON_PIN, f"python{asked}", f"python {raised[0]}", why, file, line)
     return PythonChoice(raised[0], f"{_place(file, line)} asks for python{asked}: {why}", (changed,))
 
 
@@ -69,7 +70,7 @@ def _patch_repair(declaration: Declaration, minor: str) -> tuple[Repair, ...]:
         return ()
     why = "the patch release is the node's"
     file = declaration.python_file or declaration.file
-    return (Repair("python-patch", f"python=={pins[0]}", f"python {minor}", why, file, declaration.python_line),)
+    return (Repair(Rule.PYTHON_PATCH, f"python=={pins[0]}", f"python {minor}", why, file, declaration.python_line),)
 
 
 def allows(asked: SpecifierSet, minor: str) -> bool:

@@ -13,6 +13,8 @@ from flops_protocol.identifiers import Digest, uuid7
 from packaging.utils import canonicalize_name
 
 PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;\\]+)|@\s*(\S+))")
+YANKED = re.compile(r"(?m)^# yanked: ([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+?)(?:: (.*))?$")
+"""A line of ours at the end of a lock: uv says it once, and then the release is in the lock like any other."""
 VIA = re.compile(r"(?m)^\s+#(?:\s+via)?\s+([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*$")
 
 
@@ -40,6 +42,16 @@ class Lock:
         """Version by normalised name; for one by URL, the URL."""
         return {name: version for name, version, _ in _entries(self.text)}
 
+    @property
+    def yanked(self) -> dict[str, tuple[str, str]]:
+        """Version and reason by normalised name, of releases that their projects have taken back."""
+        return {canonicalize_name(name): (version, why or "") for name, version, why in YANKED.findall(self.text)}
+
+    def wanted_by(self, name: str) -> list[str]:
+        """Which other packages want one (names normalised)."""
+        versions = self.versions
+        return [who for package, _, by in _entries(self.text) if package == name for who in by if who in versions]
+
     def closure(self, name: str) -> frozenset[str]:
         """The package with everything that it wants, and that those want, by who wants what (normalised names)."""
         wants: dict[str, set[str]] = {}
@@ -63,6 +75,11 @@ class Lock:
             if not (found := PINNED.match(entry)) or canonicalize_name(found.group(1)) not in names
         ]
         return Lock("".join(kept))
+
+
+def yanked_line(name: str, version: str, reason: str) -> str:
+    """The line of a lock that says that a release was taken back."""
+    return f"# yanked: {name}=={version}" + (f": {' '.join(reason.split())[:300].rstrip()}" if reason.strip() else "")
 
 
 def lock_key(*parts: str | Sequence[str]) -> str:
