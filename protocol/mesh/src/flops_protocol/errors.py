@@ -99,7 +99,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     ),
     "FLOPS-B040": ErrorKind("The disk is full", "Free space on the machine that builds, then `flops retry`."),
     "FLOPS-B041": ErrorKind(
-        "The image registry does not take the image",
+        "The image registry refuses, or does not answer",
         "Check the registry's address, space and rights, then `flops retry`.",
     ),
     "FLOPS-B042": ErrorKind("The builder was lost", "Look at its log with `flops logs`, then `flops retry`."),
@@ -107,6 +107,10 @@ CATALOGUE: dict[str, ErrorKind] = {
     "FLOPS-B044": ErrorKind(
         "The project was not resolved before its deadline",
         "Check that the repository's host answers, or raise deadlines.resolving in the SLA; then `flops retry`.",
+    ),
+    "FLOPS-B046": ErrorKind(
+        "The image registry refuses the credentials",
+        "Name a file with credentials in FLOPS_REGISTRY_CREDENTIALS (as `docker login` writes it), then `flops retry`.",
     ),
     # D: deployment
     "FLOPS-D001": ErrorKind("No node can take the actor", "Look at the reasons, node by node, and at `flops nodes`."),

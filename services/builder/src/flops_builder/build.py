@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
+from dataclasses import replace
 
 import anyio
 from flops_protocol.errors import FlopsError
 from flops_protocol.identifiers import uuid7
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
+from flops_registry.failures import out_of_space
+from flops_registry.names import repository_slug
+from flops_registry.opening import open_registry
 
 from flops_builder.adapters.worker import WorkerSmokeTester
 from flops_builder.history import History
 from flops_builder.image.environment import prune
 from flops_builder.image.layer import LayerCache
-from flops_builder.image.layout import LayoutRegistry
-from flops_builder.image.registry import Registry, repository_missing
 from flops_builder.job import Job
 from flops_builder.outcome import Outcome
-from flops_builder.process import out_of_space
 from flops_builder.report import Meter, Report
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeTester
@@ -40,47 +40,42 @@ async def build(
 
     :raises FlopsError: FLOPS-B001 to FLOPS-B043; the first one, where several things went wrong at once
     """
-    registry = open_registry(command.registry)
     history, platforms = History(settings.cache_dir / "history"), len(set(spec.sla.supported_platforms))
     meter = Meter(report, await anyio.to_thread.run_sync(history.expected, "new", platforms))
     try:
         with anyio.fail_after(command.deadline_seconds):
-            found = await registry.find(command.source_key)
-            if found is not None:
-                meter.finish("the images are there already")
-                return Outcome(found, seconds=meter.seconds)
-            work = settings.cache_dir / "work" / uuid7()
-            try:
-                await anyio.to_thread.run_sync(_tidy, settings.cache_dir)
-                await anyio.Path(work).mkdir(parents=True)
-                job = Job(spec, command, settings, meter, registry, work, smoke_tester or WorkerSmokeTester(), history)
-                return await job.run()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(lambda: shutil.rmtree(work, ignore_errors=True))
+            async with open_registry(command.registry, settings.access, settings.blob_book) as registry:
+                found = await registry.find(repository_slug(spec.repository_url), command.source_key)
+                if found is not None:
+                    meter.finish("the images are there already")
+                    return Outcome(found, seconds=meter.seconds)
+                work = settings.cache_dir / "work" / uuid7()
+                try:
+                    await anyio.to_thread.run_sync(_tidy, settings)
+                    await anyio.Path(work).mkdir(parents=True)
+                    packer = settings.packer if registry.compressed else replace(settings.packer, compression=None)
+                    tester = smoke_tester or WorkerSmokeTester()
+                    job = Job(spec, command, settings, meter, registry, work, tester, packer, history)
+                    return await job.run()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(lambda: shutil.rmtree(work, ignore_errors=True))
     except TimeoutError as error:
         raise FlopsError("FLOPS-B043", f"{command.deadline_seconds:.0f} s were given") from error
     except OSError as error:
         raise from_os(error) from error
 
 
-def _tidy(cache: Path) -> None:
+def _tidy(settings: BuilderSettings) -> None:
     """Removes from the cache what nobody needs any more."""
+    cache = settings.cache_dir
+    settings.packer.prune()
+    settings.blob_book.prune()
     LayerCache(cache / "layers").prune()
     prune(cache / "environments")
     for work in (cache / "work").glob("*"):
         if time.time() - work.stat().st_mtime > ABANDONED_SECONDS:
             shutil.rmtree(work, ignore_errors=True)
-
-
-def open_registry(reference: str) -> Registry:
-    """The registry that images go to.
-
-    :raises FlopsError: FLOPS-B041 when it is of a kind that is not known
-    """
-    if reference.startswith("oci:/"):
-        return LayoutRegistry(Path(reference.removeprefix("oci:")))
-    raise repository_missing(reference)
 
 
 def from_os(error: OSError) -> Exception:

@@ -15,14 +15,15 @@ from flops_protocol.messages.plans import BuildForecast, PlatformForecast
 from flops_protocol.messages.plans import Repair as ToldRepair
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
+from flops_registry.opening import open_registry
 
 from flops_builder.assembly import guest
-from flops_builder.build import from_os, open_registry
+from flops_builder.build import from_os
 from flops_builder.dependencies.declaration import Repair
 from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
 from flops_builder.history import FIRST_SECONDS, History
-from flops_builder.locking import key_of_locks, kind_of, locks_for
+from flops_builder.locking import kind_of, locks_for
 from flops_builder.plan import Plan, make_plan, mistakes
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.sizes import Sizes, wheel_sizes
@@ -96,9 +97,8 @@ class _Thinking:
         if plan is None:
             return
         tools = await tools_for(plan, self.settings, self.work)
-        registry = open_registry(self.command.registry)
-        key = key_of_locks(self.spec, plan, gpus=self.command.gpus)
-        resolution = await locks_for(plan, key, registry, tools.ml_resolver, gpus=self.command.gpus)
+        async with open_registry(self.command.registry, self.settings.access, self.settings.blob_book) as registry:
+            resolution = await locks_for(self.spec, plan, registry, tools.ml_resolver, gpus=self.command.gpus)
         self.repairs += resolution.repairs
         self.warnings += resolution.warnings
         async with tasks() as group:

@@ -12,6 +12,7 @@ from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
+from flops_registry.interface import OnBytes, Registry
 
 from flops_builder.assembly import Assembly, Part, guest
 from flops_builder.dependencies.imports import missing_imports, with_offer
@@ -20,7 +21,7 @@ from flops_builder.failing import tasks
 from flops_builder.history import History, Kind, Took
 from flops_builder.image.files import code_members
 from flops_builder.image.layer import Layer, write_tar
-from flops_builder.image.registry import Registry
+from flops_builder.image.packing import Packed, Packer
 from flops_builder.image.runtime import find_runtime
 from flops_builder.locking import AGAIN, key_of_locks, kind_of, locks_for
 from flops_builder.outcome import Outcome
@@ -49,6 +50,7 @@ class Job:
     registry: Registry
     work: Path
     smoke_tester: SmokeTester
+    packer: Packer
     history: History
     kind: Kind = "new"
     repairs: list[str] = field(default_factory=list)
@@ -123,9 +125,7 @@ class Job:
     async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
         """A lock for each platform."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        resolution = await locks_for(
-            plan, self._lock_key(plan), self.registry, assembly.ml_resolver, gpus=self.command.gpus
-        )
+        resolution = await locks_for(self.spec, plan, self.registry, assembly.ml_resolver, gpus=self.command.gpus)
         if resolution.again:
             self.meter.log(AGAIN)
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
@@ -154,16 +154,16 @@ class Job:
             if environment is not None and python is not None:
                 group.start_soon(self._smoke, python, environment.folder, checkout, plan)
             self.mlenv[target.platform] = await assembly.environment_layer(lock, target, environment)
-            self._layer_done()
+            await self._pack(assembly, self.mlenv[target.platform])
 
     async def _tracking(self, assembly: Assembly, lock: Lock, target: Target) -> None:
         flavor = self.spec.sla.ml_model_flavor
         self.tracking[target.platform] = await assembly.tracking_part(lock, flavor, target, self._line)
-        self._layer_done()
+        await self._pack(assembly, self.tracking[target.platform].layer)
 
     async def _runtime(self, assembly: Assembly, target: Target) -> None:
         self.runtime[target.platform] = await assembly.runtime_part(target)
-        self._layer_done()
+        await self._pack(assembly, self.runtime[target.platform].layer)
 
     async def _smoke(self, python: Path, environment: Path, checkout: Checkout, plan: Plan) -> None:
         file = plan.declaration.file
@@ -196,17 +196,18 @@ class Job:
 
     async def _publish(self, plan: Plan, assembly: Assembly, code: Layer) -> Outcome:
         platforms = {}
-        files = {code.digest: self.work / "code.tar"}
+        packed = {code.digest: await self.packer.pack(code, self.work / "code.tar")}
         for name, lock in self.locks.items():
             runtime, tracking = self.runtime[name], self.tracking[name]
             locks = {"runtime": runtime.lock, "mlenv": lock, "tracking": tracking.lock}
             platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
-            files |= {layer.digest: assembly.workshop.layers.path(layer.digest) for layer in platforms[name].layers}
+            packed |= {layer.digest: await self._pack(assembly, layer) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
-        push = compose(self.spec, self.command, inputs, plan.python, self._lock_key(plan), code, platforms, files)
-        total = code.size + sum(layer.size for each in platforms.values() for layer in each.layers)
+        key = key_of_locks(self.spec, plan, gpus=self.command.gpus)
+        push = compose(self.spec, self.command, inputs, plan.python, key, code, platforms, packed)
+        total = sum({each.digest: each.size for each in packed.values()}.values())
         self.meter.at(BuildPhase.PUSH, 0, push.images.learner.repository, bytes_done=0, bytes_total=total)
-        pushed = await self.registry.push(push)
+        pushed = await self.registry.push(push, self._push_meter(total))
         self.meter.at(BuildPhase.PUSH, 1, f"{pushed.bytes} bytes were new", bytes_done=total, bytes_total=total)
         self.meter.finish(push.images.image_key)
         took = Took(round(self.meter.seconds, 1), self.meter.phase_seconds)
@@ -220,8 +221,20 @@ class Job:
             phase_seconds=self.meter.phase_seconds,
         )
 
-    def _lock_key(self, plan: Plan) -> str:
-        return key_of_locks(self.spec, plan, gpus=self.command.gpus)
+    def _push_meter(self, total: int) -> OnBytes:
+        arrived = 0
+
+        def count(more: int) -> None:
+            nonlocal arrived
+            arrived += more
+            self.meter.at(BuildPhase.PUSH, arrived / max(1, total), bytes_done=arrived, bytes_total=total)
+
+        return count
+
+    async def _pack(self, assembly: Assembly, layer: Layer) -> Packed:
+        packed = await self.packer.pack(layer, assembly.workshop.layers.path(layer.digest))
+        self._layer_done()
+        return packed
 
     def _layer_done(self) -> None:
         platforms = len(set(self.spec.sla.supported_platforms))

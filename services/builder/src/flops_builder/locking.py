@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flops_protocol.messages.project import ProjectSpec
+from flops_registry.interface import Registry
+from flops_registry.names import repository_slug
 
 from flops_builder.dependencies.repairs import imported
 from flops_builder.history import Kind
 from flops_builder.image.environment import Workshop
-from flops_builder.image.registry import Registry
 from flops_builder.plan import Plan
 from flops_builder.publish import lock_title
 from flops_builder.resolve.joint import JointResolver, Request
@@ -21,12 +22,13 @@ from flops_builder.resolve.resolver import Resolver
 AGAIN = "the locks are those of an earlier build of this commit"
 
 
-async def locks_for(plan: Plan, key: str, registry: Registry, resolver: Resolver, *, gpus: bool) -> Resolution:
-    """A lock for each platform of a plan; `key` is its `key_of_locks`, `gpus` whether the learners' nodes have some.
+async def locks_for(spec: ProjectSpec, plan: Plan, registry: Registry, resolver: Resolver, *, gpus: bool) -> Resolution:
+    """A lock for each platform of a plan.
 
+    :param gpus: whether the learners' nodes have some
     :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025, FLOPS-B040
     """
-    known = await registry.find_locks(key)
+    known = await registry.find_locks(repository_slug(spec.repository_url), key_of_locks(spec, plan, gpus=gpus))
     if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
         locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
         return Resolution(locks, again=True)

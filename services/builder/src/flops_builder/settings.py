@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from flops_protocol.identifiers import InstanceName, PlanId, ProjectId
+from flops_registry.compression import Compression
+from flops_registry.distribution.book import BlobBook
+from flops_registry.opening import Access
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from flops_builder.image.packing import Packer
 
 MEBIBYTE = 1024 * 1024
 
@@ -31,6 +36,12 @@ class BuilderSettings(BaseSettings):
     """Part of the image key, as the manager computes it."""
     base_image: Literal["scratch"] = "scratch"
     """What the layers stand on. Only `scratch` is built in: the node brings Python."""
+    registry_credentials: Path | None = None
+    """A file as Docker's `config.json`; without it, Docker's own of the user who builds."""
+    registry_ca: Path | None = None
+    """Certificates of a private authority that the registry's may be signed by."""
+    registry_compression: Compression = "gzip"
+    """How layers are compressed for a registry over HTTP. `zstd` where registry and engines take it."""
     glibc: str = Field(default="2.28", pattern=r"^2\.[0-9]+$")
     """The oldest C library that the wheels must run on (PEP 600)."""
     runtime_wheels: Path | None = None
@@ -62,6 +73,21 @@ class BuilderSettings(BaseSettings):
     smoke_seconds: float = Field(default=60, gt=0)
     smoke_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)
     """Address space of the smoke round, where the SLA does not say more."""
+
+    @property
+    def access(self) -> Access:
+        """How a registry is reached."""
+        return Access(self.registry_credentials, self.registry_ca)
+
+    @property
+    def blob_book(self) -> BlobBook:
+        """What is known of the blobs of registries."""
+        return BlobBook(self.cache_dir / "registries")
+
+    @property
+    def packer(self) -> Packer:
+        """Compresses layers."""
+        return Packer(self.cache_dir / "packed", self.registry_compression)
 
     @field_validator("local_repositories", mode="before")
     @classmethod

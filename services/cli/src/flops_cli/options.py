@@ -6,6 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from flops_registry.address import check
+
+
+def _registry(value: str | None) -> str | None:
+    try:
+        return value and check(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
 
 Broker = Annotated[
     str | None,
@@ -14,6 +23,16 @@ Broker = Annotated[
         envvar="FLOPS_BROKER",
         metavar="URL",
         help="Where the broker is, mqtt://host:port; else the mesh of the state folder.",
+    ),
+]
+Registry = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        envvar="FLOPS_REGISTRY",
+        metavar="REGISTRY",
+        callback=_registry,
+        help="Where images are: oci:/absolute/path or http(s)://host[:port][/namespace]; else the state folder's own.",
     ),
 ]
 State = Annotated[

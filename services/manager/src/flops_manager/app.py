@@ -19,9 +19,9 @@ from flops_protocol.process.start import configure_log, read_settings, serve
 
 from flops_manager.adapters.git import GitResolver
 from flops_manager.adapters.mqtt import connect
-from flops_manager.adapters.oci_layout import OciLayoutLookup
 from flops_manager.adapters.process_engine import ProcessEngine
 from flops_manager.adapters.process_engine.engine import ProcessEngineOptions
+from flops_manager.adapters.registry import RegistryLookup
 from flops_manager.announce import announcer, spec
 from flops_manager.engine import Engine
 from flops_manager.execute import Executor
@@ -92,6 +92,7 @@ def process_engine(settings: Settings) -> ProcessEngine:
             cache=settings.cache_dir,
             builder_command=settings.builder_command,
             grace_seconds=settings.grace_seconds,
+            access=settings.access,
         )
     )
 
@@ -106,7 +107,7 @@ async def _run(settings: Settings, bus: Bus, store: Store, engine: Engine, stop:
     )
     nodes = Nodes(engine, bus, settings.scan_seconds)
     resolver = GitResolver(settings)
-    images = OciLayoutLookup(settings.registry)
+    images = RegistryLookup(settings.registry, settings.access)
     executor = Executor(settings, policy, store, bus, engine, nodes, resolver, images, now)
     reconciler = Reconciler(executor, policy, now, settings.reconcile_seconds)
     pump = Pump(store, bus)

@@ -135,7 +135,7 @@ class Executor:
         inputs = self.inputs(state, minors, with_gpus=gpus(nodes, spread))
         key = inputs.key()
         details = Details(source_key=key, pythons=minors, gpus=inputs.gpus)
-        images = await self.images.find(key)
+        images = await self.images.find(state.repository_url, key)
         if images is not None:
             found = Draft(EventName.IMAGE_FOUND, "The images are in the registry", images=images, details=details)
             drafts = [found, entered(ProjectStage.DEPLOYING, "The actors are placed and started")]

@@ -16,8 +16,11 @@ from flops_manager.placement import Spread
 class ImageLookup(Protocol):
     """Finds images by their source key, with nothing but the registry's index."""
 
-    async def find(self, source_key: str) -> ImageSet | None:
-        """The images that were built from these inputs; None when there are none, or not all of their bytes."""
+    async def find(self, repository_url: str, source_key: str) -> ImageSet | None:
+        """The images that were built from these inputs; None when there are none, or not all of their bytes.
+
+        :raises FlopsError: FLOPS-B041, FLOPS-B046 when the registry cannot be asked
+        """
         ...
 
 

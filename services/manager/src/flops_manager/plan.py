@@ -65,7 +65,7 @@ class Planner:
             builder_version=self.settings.builder_version,
             with_gpus=gpus(nodes, spread),
         )
-        images = await self.images.find(inputs.key())
+        images = await self.images.find(sla.ml_repo_url, inputs.key())
         stages = [ProjectStage.ACCEPTED, ProjectStage.RESOLVING]
         missed, build = None, None
         if images is None:

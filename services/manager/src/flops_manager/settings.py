@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from flops_protocol.identifiers import InstanceName, NodeName
+from flops_registry.address import check
+from flops_registry.opening import Access
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -31,7 +33,12 @@ class Settings(BaseSettings):
     tracking_uri: str | None = None
     """MLflow's server, for the aggregators."""
 
-    registry: str = Field(default=f"oci:{Path('.flops/registry').absolute()}", pattern=r"^oci:/")
+    registry: str = Field(default=f"oci:{Path('.flops/registry').absolute()}")
+    """An OCI layout folder, `oci:/absolute/path`, or a registry, `http(s)://host[:port][/namespace]`."""
+    registry_credentials: Path | None = None
+    """A file as Docker's `config.json`; without it, Docker's own of this user."""
+    registry_ca: Path | None = None
+    """Certificates of a private authority that the registry's may be signed by."""
     runtime_version: str = Field(default_factory=lambda: version("flops-protocol"))
     builder_version: str = Field(default_factory=lambda: version("flops-protocol"))
     base_image: str = "scratch"
@@ -80,6 +87,16 @@ class Settings(BaseSettings):
         if self.actor_credential_file is not None:
             told["FLOPS_CREDENTIAL_FILE"] = str(self.actor_credential_file.absolute())
         return told
+
+    @property
+    def access(self) -> Access:
+        """How the registry is reached."""
+        return Access(self.registry_credentials, self.registry_ca)
+
+    @field_validator("registry")
+    @classmethod
+    def _registry(cls, value: str) -> str:
+        return check(value)
 
     @field_validator("local_repositories", mode="before")
     @classmethod

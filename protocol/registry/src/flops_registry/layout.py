@@ -1,4 +1,4 @@
-"""An OCI image layout folder as a registry (OCI image-spec, image-layout.md).
+"""An OCI image layout folder as a registry (OCI image-spec 1.1, image-layout.md).
 
 Blobs come in by a hard link where they lie on the same disk, by a copy else, under a name of their own that is changed
 when they are whole. `index.json` is replaced in one step, under a lock, after all that it points at is there.
@@ -24,94 +24,127 @@ from flops_protocol.identifiers import Digest, uuid7
 from flops_protocol.messages.project import ImageSet
 from pydantic import ValidationError
 
-from flops_builder.image.documents import ANNOTATION, INDEX_TYPE, LOCKS_TYPE, MANIFEST_TYPE, Blob
-from flops_builder.image.registry import REFERENCE, Push, Pushed
-from flops_builder.process import out_of_space
+from flops_registry.documents import (
+    INDEX_TYPE,
+    LOCKS_TYPE,
+    MAX_DOCUMENT_BYTES,
+    Blob,
+    Descriptor,
+    Manifest,
+    digest_of,
+    parts,
+    read,
+)
+from flops_registry.failures import from_os
+from flops_registry.interface import OnBytes, Push, Pushed, nobody
+from flops_registry.names import IMAGE_KEY, IMAGE_SET, LOCK_KEY, REFERENCE, SOURCE_KEY, TITLE
 
 LOCK_SECONDS = 60.0
-TITLE = "org.opencontainers.image.title"
 
 
 @dataclass(frozen=True)
 class LayoutRegistry:
-    """A folder on this machine."""
+    """A folder on this machine. It need not be there yet."""
 
     folder: Path
 
-    async def find(self, source_key: Digest) -> ImageSet | None:
+    @property
+    def compressed(self) -> bool:
+        """See `Registry.compressed`. Not on the same disk: to link a layer takes no time, to compress it seconds."""
+        return False
+
+    async def find(self, slug: str, source_key: Digest) -> ImageSet | None:
         """See `Registry.find`."""
+        del slug  # a layout has one index for all repositories
         return await anyio.to_thread.run_sync(self._find, source_key)
 
-    async def find_locks(self, lock_key: str) -> Mapping[str, str] | None:
+    async def find_locks(self, slug: str, lock_key: str) -> Mapping[str, str] | None:
         """See `Registry.find_locks`."""
+        del slug
         return await anyio.to_thread.run_sync(self._find_locks, lock_key)
 
-    async def push(self, push: Push) -> Pushed:
+    async def push(self, push: Push, on_bytes: OnBytes = nobody) -> Pushed:
         """See `Registry.push`. Runs to its end even when it is cancelled: it is short, and then it is whole."""
         try:
             # Cancelling must not leave it between two steps; `abandon_on_cancel` is off, so this waits for the thread.
-            return await anyio.to_thread.run_sync(self._push, push)
+            pushed = await anyio.to_thread.run_sync(self._push, push)
         except OSError as error:
-            if out_of_space(error):
-                raise FlopsError("FLOPS-B040", f"writing to {self.folder}: {error.strerror}") from error
-            raise FlopsError("FLOPS-B041", f"{self.folder}: {error.strerror or error}") from error
+            raise from_os(error, self.folder) from error
+        on_bytes(pushed.bytes)
+        return pushed
+
+    async def manifest(self, repository: str, digest: Digest) -> bytes:
+        """See `Registry.manifest`."""
+        return await self.content(repository, digest)
+
+    async def content(self, repository: str, digest: Digest) -> bytes:
+        """See `Registry.content`."""
+        del repository
+        try:
+            return await anyio.to_thread.run_sync(self._document, digest)
+        except OSError as error:
+            raise from_os(error, f"{self.folder}: {digest}") from error
+        except ValueError as error:
+            raise FlopsError("FLOPS-B041", f"{self.folder}: {error}") from error
+
+    async def blob(self, repository: str, blob: Descriptor, scratch: Path, on_bytes: OnBytes = nobody) -> Path:
+        """See `Registry.blob`. Who reads it compares its bytes with its digest."""
+        del repository, scratch, on_bytes
+        if not await anyio.to_thread.run_sync(self._has, blob.digest, blob.size):
+            raise FlopsError("FLOPS-B041", f"{self.folder}: {blob.digest} is not there in its full size")
+        return self._path(blob.digest)
 
     def _find(self, source_key: Digest) -> ImageSet | None:
         for entry in reversed(self._entries()):
-            annotations = entry.get("annotations", {})
-            if (
-                annotations.get(f"{ANNOTATION}.source-key") != source_key
-                or f"{ANNOTATION}.image-set" not in annotations
-            ):
+            if entry.annotations.get(SOURCE_KEY) != source_key or IMAGE_SET not in entry.annotations:
                 continue
             try:
-                images = ImageSet.model_validate_json(annotations[f"{ANNOTATION}.image-set"])
+                images = ImageSet.model_validate_json(entry.annotations[IMAGE_SET], extra="ignore")
             except ValidationError:
                 continue  # written by another version of the mesh: it is built anew
+            if images.image_key != entry.annotations.get(IMAGE_KEY):
+                continue
             if all(self._whole(image.digest) for image in (images.learner, images.aggregator)):
+                # The folder may have been moved since.
+                here = {"registry": f"oci:{self.folder}"}
                 return images.model_copy(
                     update={
                         "lookup": "found",
-                        # The folder may have been moved since.
-                        "learner": images.learner.model_copy(update={"registry": f"oci:{self.folder}"}),
-                        "aggregator": images.aggregator.model_copy(update={"registry": f"oci:{self.folder}"}),
+                        "learner": images.learner.model_copy(update=here),
+                        "aggregator": images.aggregator.model_copy(update=here),
                     }
                 )
         return None
 
     def _find_locks(self, lock_key: str) -> Mapping[str, str] | None:
         for entry in reversed(self._entries()):
-            if (
-                entry.get("artifactType") != LOCKS_TYPE
-                or entry.get("annotations", {}).get(f"{ANNOTATION}.lock-key") != lock_key
-            ):
+            if entry.artifact_type != LOCKS_TYPE or entry.annotations.get(LOCK_KEY) != lock_key:
                 continue
             try:
-                manifest = json.loads(self._path(entry["digest"]).read_bytes())
-                return {
-                    layer["annotations"][TITLE]: self._path(layer["digest"]).read_text() for layer in manifest["layers"]
-                }
+                manifest = read(self._document(entry.digest), Manifest)
+                return {layer.annotations[TITLE]: self._path(layer.digest).read_text() for layer in manifest.layers}
             except (OSError, ValueError, KeyError):
                 continue  # a part is missing: as if it were not there
         return None
 
+    def _document(self, digest: Digest) -> bytes:
+        path = self._path(digest)
+        if path.stat().st_size > MAX_DOCUMENT_BYTES:
+            raise ValueError(f"{digest} is too big for a document")
+        content = path.read_bytes()
+        if digest_of(content) != digest:
+            raise ValueError(f"{digest} has other bytes than its digest says")
+        return content
+
     def _whole(self, digest: Digest) -> bool:
         """Whether a document and everything below it is there, in its full size."""
         try:
-            value = json.loads(self._path(digest).read_bytes())
+            below = parts(self._document(digest))
         except (OSError, ValueError):
             return False
-        parts = [
-            *value.get("manifests", []),
-            *value.get("layers", []),
-            *([value["config"]] if "config" in value else []),
-        ]
-        for part in parts:
-            if not self._has(part["digest"], part["size"]):
-                return False
-            if part["mediaType"] in {INDEX_TYPE, MANIFEST_TYPE} and not self._whole(part["digest"]):
-                return False
-        return True
+        return all(self._has(part.digest, part.size) for part in (*below.documents, *below.blobs)) and all(
+            self._whole(part.digest) for part in below.documents
+        )
 
     def _push(self, push: Push) -> Pushed:
         (self.folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
@@ -154,18 +187,16 @@ class LayoutRegistry:
 
     def _take_back(self, brought: Mapping[Digest, int]) -> None:
         kept: set[str] = set()
-        waiting = [entry["digest"] for entry in self._entries()]
+        waiting = [entry.digest for entry in self._entries()]
         while waiting:
             digest = waiting.pop()
             if digest in kept:
                 continue
             kept.add(digest)
             with contextlib.suppress(OSError, ValueError):
-                value = json.loads(self._path(digest).read_bytes())
-                waiting += [part["digest"] for part in value.get("manifests", [])]
-                kept |= {part["digest"] for part in value.get("layers", [])} | {
-                    value.get("config", {}).get("digest", "")
-                }
+                below = parts(self._document(digest))
+                waiting += [part.digest for part in below.documents]
+                kept |= {part.digest for part in below.blobs}
         for digest in brought.keys() - kept:
             self._path(digest).unlink(missing_ok=True)
 
@@ -174,7 +205,9 @@ class LayoutRegistry:
             blob.descriptor(annotations=dict(annotations), **_artifact(blob)) for blob, annotations in push.entries
         ]
         references = {entry["annotations"][REFERENCE] for entry in new_entries}
-        others = [entry for entry in self._entries() if entry.get("annotations", {}).get(REFERENCE) not in references]
+        others = [
+            entry for entry in self._raw_entries() if entry.get("annotations", {}).get(REFERENCE) not in references
+        ]
         index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*others, *new_entries]}
         self._replace("oci-layout", {"imageLayoutVersion": "1.0.0"})
         self._replace("index.json", index)
@@ -190,16 +223,27 @@ class LayoutRegistry:
         finally:
             new.unlink(missing_ok=True)
 
-    def _entries(self) -> list[dict[str, Any]]:
+    def _entries(self) -> list[Descriptor]:
+        entries = []
+        for entry in self._raw_entries():
+            with contextlib.suppress(ValidationError):  # what others put there need not be readable to us
+                entries.append(Descriptor.model_validate(entry))
+        return entries
+
+    def _raw_entries(self) -> list[dict[str, Any]]:
+        """The entries with all that others may have written into them."""
+        path = self.folder / "index.json"
         try:
-            index = json.loads((self.folder / "index.json").read_bytes())
+            index = json.loads(path.read_bytes())
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise FlopsError("FLOPS-B041", f"{self.folder / 'index.json'}: {error.strerror}") from error
+            raise from_os(error, path) from error
         except ValueError as error:
-            raise FlopsError("FLOPS-B041", f"{self.folder / 'index.json'} is damaged: {error}") from error
-        entries: list[dict[str, Any]] = index.get("manifests", [])
+            raise FlopsError("FLOPS-B041", f"{path} is damaged: {error}") from error
+        entries = index.get("manifests", []) if isinstance(index, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise FlopsError("FLOPS-B041", f"{path} is damaged: it is no index")
         return entries
 
     @contextlib.contextmanager
@@ -229,8 +273,8 @@ class LayoutRegistry:
 
 
 def _artifact(blob: Blob) -> dict[str, str]:
-    value = json.loads(blob.content)
-    return {"artifactType": value["artifactType"]} if "artifactType" in value else {}
+    kind = json.loads(blob.content).get("artifactType")
+    return {} if kind is None else {"artifactType": kind}
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
