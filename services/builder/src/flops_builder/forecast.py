@@ -20,6 +20,7 @@ from flops_registry.opening import open_registry
 from flops_builder.assembly import guest
 from flops_builder.build import from_os
 from flops_builder.dependencies.declaration import Repair
+from flops_builder.dependencies.imports import foreseen_missing
 from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
 from flops_builder.history import FIRST_SECONDS, History
@@ -105,6 +106,7 @@ class _Thinking:
             for target, lock in resolution.locks.items():
                 group.start_soon(self._platform, target, lock, tools)
         first, off = plan.targets[0], plan.declaration.off
+        self.warnings += foreseen_missing(resolution.locks[first], plan.imports, plan.declaration.file)
         sizes = self.sizes[first.platform].of
         self.warnings += unused(plan.requirements, plan.imports, resolution.locks[first], off, sizes)
         history, number = History(self.settings.cache_dir / "history"), len(resolution.locks)
