@@ -23,7 +23,7 @@ from flops_builder.dependencies.declaration import Repair
 from flops_builder.dependencies.imports import foreseen_missing
 from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
-from flops_builder.history import FIRST_SECONDS, History
+from flops_builder.history import FIRST_SECONDS, History, Kind
 from flops_builder.locking import kind_of, locks_for
 from flops_builder.plan import Plan, make_plan, mistakes
 from flops_builder.resolve.lock import Lock
@@ -36,6 +36,8 @@ from flops_builder.tools import Tools, tools_for
 
 MAX_NOTES = 200
 MAX_TEXT = 2000
+BYTES_PER_SECOND = 25e6
+"""Of wheels on their way from an index into a layer, at a guess."""
 ASSEMBLED = "every package has a wheel"
 
 
@@ -112,8 +114,14 @@ class _Thinking:
         history, number = History(self.settings.cache_dir / "history"), len(resolution.locks)
         kind = await kind_of(resolution, tools.ml_workshop, guest())
         took = await anyio.to_thread.run_sync(history.last, kind, number)
-        self.found |= {"kind": kind, "seconds": FIRST_SECONDS[kind] if took is None else took.seconds}
+        seconds = self._guess(kind) if took is None else took.seconds
+        self.found |= {"kind": kind, "seconds": round(seconds, 1)}
         self.found["phase_seconds"] = {} if took is None else took.phases
+
+    def _guess(self, kind: Kind) -> float:
+        """What a build takes of which there was no other: the more is to be downloaded, the longer."""
+        wheels = sum(each.known or 0 for each in self.sizes.values()) if kind == "new" else 0
+        return FIRST_SECONDS[kind] + wheels / BYTES_PER_SECOND
 
     async def _plan(self) -> Plan | None:
         """The plan; None where reading finds a mistake, which is noted then, with all others."""
