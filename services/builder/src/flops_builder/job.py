@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -17,10 +18,17 @@ from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
 
 from flops_builder.assembly import Assembly, Part, guest
+from flops_builder.conda.channels import Channels, site_channels
+from flops_builder.conda.lock import CondaLock
+from flops_builder.conda.prefix import image_environment
+from flops_builder.conda.resolver import CondaResolver
+from flops_builder.conda.solver import open_gateway
+from flops_builder.conda.way import resolve_either
+from flops_builder.conda.workshop import CondaWorkshop
 from flops_builder.dependencies.imports import missing_imports, with_offer
 from flops_builder.failing import tasks
 from flops_builder.image.bytecode import PROCESSES, Compiler, find_python
-from flops_builder.image.environment import Workshop
+from flops_builder.image.environment import Environment, Workshop
 from flops_builder.image.files import code_members
 from flops_builder.image.layer import Layer, LayerCache, write_tar
 from flops_builder.image.registry import Registry
@@ -95,7 +103,8 @@ class Job:
 
     async def _plan(self, checkout: Checkout) -> Plan:
         self.meter.at(BuildPhase.CHECK, 0)
-        plan = await anyio.to_thread.run_sync(make_plan, self.spec, checkout, self.command.pythons, self.settings.glibc)
+        make = partial(make_plan, channels=bool(self._channels()))
+        plan = await anyio.to_thread.run_sync(make, self.spec, checkout, self.command.pythons, self.settings.glibc)
         self.meter.log(
             f"{plan.declaration.file}: {len(plan.declaration.requirements)} requirements, Python {plan.python}"
         )
@@ -113,9 +122,8 @@ class Job:
             python: Path | None = Path(sys.executable)
         else:
             python = await find_python(plan.python, tool.binary, index.environment, self.work)
-        compiler = (
-            Compiler(python, plan.python, cache / "bytecode", anyio.CapacityLimiter(PROCESSES)) if python else None
-        )
+        compilers, scratch = anyio.CapacityLimiter(PROCESSES), self.work / "resolve"
+        compiler = Compiler(python, plan.python, cache / "bytecode", compilers) if python else None
         if python is None:
             self.warnings.append(f"no smoke round and no byte code: this machine has no Python {plan.python}")
         elif all(target.platform != host_platform() for target in plan.targets):
@@ -123,27 +131,41 @@ class Job:
         runtime = await anyio.to_thread.run_sync(find_runtime, self.settings.runtime_wheels, self.work / "wheels")
         layers, locks = LayerCache(cache / "layers"), LockStore(cache / "locks", self.settings.lock_hours)
         ml_tool = replace(tool, index=index.with_options(plan.declaration.options))
+        ml_workshop, ml_resolver = Workshop(ml_tool, layers, cache, compiler), Resolver(ml_tool, locks, scratch)
+        conda = CondaWorkshop(ml_workshop, self._channels(), compilers, host_platform())
         assembly = Assembly(
             workshop=Workshop(tool, layers, cache, compiler),
-            resolver=Resolver(tool, locks, self.work / "resolve"),
-            ml_workshop=Workshop(ml_tool, layers, cache, compiler),
-            ml_resolver=Resolver(ml_tool, locks, self.work / "resolve"),
+            resolver=Resolver(tool, locks, scratch),
+            ml_workshop=ml_workshop,
+            ml_resolver=ml_resolver,
             runtime=runtime,
             guest=guest(),
+            conda=CondaResolver(conda, ml_resolver, open_gateway(cache), self.settings.index_seconds),
         )
         return assembly, python
+
+    def _channels(self) -> Channels:
+        settings = self.settings
+        return site_channels(settings.conda_channels, settings.conda_channel_names, os.environ)
 
     async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
         """A lock for each platform: those that this commit was built with before, where the registry has them."""
         self.meter.at(BuildPhase.RESOLVE, 0)
         known = await self.registry.find_locks(self._lock_key(plan))
+        resolution: Resolution | None = None
         if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
             locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
-            resolution = Resolution(locks)
+            resolution = assembly.conda.known(locks)
+        if resolution is not None:
             self.meter.log("the locks are those of an earlier build of this commit")
         else:
             request = Request(plan.requirements, plan.declaration.constraints, plan.targets, plan.declaration.off)
-            resolution = await Relaxation(JointResolver(assembly.ml_resolver, request)).resolve()
+            pypi = Relaxation(JointResolver(assembly.ml_resolver, request)).resolve
+            resolution = await resolve_either(
+                pypi, assembly.conda, plan.conda, plan.targets, self.meter.log, hint=plan.could_be_conda
+            )
+        if assembly.conda.workshop.locks:
+            self.repairs.clear()  # of what PyPI would have been asked for
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
         self.repairs += [str(each) for each in resolution.repairs]
         self.warnings += resolution.warnings
@@ -158,13 +180,14 @@ class Job:
         """Layers 2 and 4 of one platform, with the smoke round where the platform is ours."""
         async with tasks() as group:
             group.start_soon(self._tracking, assembly, lock, target)
-            here = python is not None and target.platform == host_platform()
+            conda = CondaLock.read(lock)
+            here = (python is not None or conda is not None) and target.platform == host_platform()
             self.meter.at(BuildPhase.INSTALL, 0, f"{len(lock.versions)} packages for {target}")
             environment = await assembly.environment(lock, target, self._line) if here else None
             self.installed += 1
             self.meter.at(BuildPhase.INSTALL, self.installed / len(self.locks))
-            if environment is not None and python is not None:
-                group.start_soon(self._smoke, python, environment.folder, checkout, plan)
+            if environment is not None and (own := environment.python or python) is not None:
+                group.start_soon(self._smoke, own, environment, checkout, plan)
             self.mlenv[target.platform] = await assembly.environment_layer(lock, target, environment)
             self._layer_done()
 
@@ -177,9 +200,9 @@ class Job:
         self.runtime[target.platform] = await assembly.runtime_part(target)
         self._layer_done()
 
-    async def _smoke(self, python: Path, environment: Path, checkout: Checkout, plan: Plan) -> None:
+    async def _smoke(self, python: Path, environment: Environment, checkout: Checkout, plan: Plan) -> None:
         file = plan.declaration.file
-        missing = await anyio.to_thread.run_sync(missing_imports, environment, plan.imports, file)
+        missing = await anyio.to_thread.run_sync(missing_imports, environment.folder, plan.imports, file)
         self.warnings += missing
         self.meter.log(*missing)
         memory = self.spec.sla.resource_constraints.memory_limit_bytes
@@ -187,7 +210,8 @@ class Job:
         await anyio.Path(scratch).mkdir()
         smoke = SmokeRound(
             python=python,
-            environment=environment,
+            environment=environment.folder,
+            prefix=environment.prefix,
             code=checkout.code,
             scratch=scratch,
             seconds=self.settings.smoke_seconds,
@@ -212,7 +236,9 @@ class Job:
         for name, lock in self.locks.items():
             runtime, tracking = self.runtime[name], self.tracking[name]
             locks = {"runtime": runtime.lock, "mlenv": lock, "tracking": tracking.lock}
-            platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
+            conda = CondaLock.read(lock)
+            variables = {} if conda is None else image_environment(conda.python)
+            platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks, variables)
             files |= {layer.digest: assembly.workshop.layers.path(layer.digest) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
         push = compose(self.spec, self.command, inputs, plan.python, self._lock_key(plan), code, platforms, files)
@@ -236,7 +262,8 @@ class Job:
             self.spec.repository_url,
             self.spec.commit,
             [str(each) for each in plan.targets],
-            [each.text for each in (*plan.requirements, *plan.declaration.constraints)],
+            [each.text for each in (*plan.requirements, *plan.declaration.constraints)]
+            + ([] if plan.declaration.conda is None else [each.text for each in plan.declaration.conda.specs]),
         )
 
     def _layer_done(self) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from flops_protocol.identifiers import Digest
@@ -51,9 +52,14 @@ def document(media_type: str, value: Mapping[str, Any]) -> Blob:
 
 
 def image(
-    role: Role, platform: Platform, python: str, layers: Sequence[Layer], annotations: Mapping[str, str]
+    role: Role,
+    platform: Platform,
+    python: str,
+    layers: Sequence[Layer],
+    annotations: Mapping[str, str],
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Blob, Blob]:
-    """Configuration and manifest of one image for one platform."""
+    """Configuration and manifest of one image for one platform; `environment`: further variables."""
     system, _, architecture = platform.partition("/")
     configuration = document(
         CONFIG_TYPE,
@@ -68,6 +74,7 @@ def image(
                     "LANG=C.UTF-8",
                     f"FLOPS_IMAGE_ROOT=/{ROOT}",
                     f"FLOPS_IMAGE_PYTHON={python}",
+                    *(f"{name}={value}" for name, value in sorted(environment.items())),
                 ],
                 "WorkingDir": f"/{ROOT}/code",
                 "Labels": dict(annotations),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from packaging.version import Version
 
+from flops_builder.dependencies.conda import CONDA_FILES
 from flops_builder.dependencies.declaration import Repair, Requirement, requirement
 from flops_builder.resolve.explain import Reason, mentioned, reason
 from flops_builder.resolve.joint import JointResolver
@@ -19,8 +20,6 @@ from flops_builder.resolve.refusal import refusal, refuse_sources
 from flops_builder.resolve.undeclared import undeclared
 from flops_builder.resolve.uv import Target
 from flops_builder.resolve.wheels import FirstWheels, ceiling
-
-CONDA_FILES = frozenset({"conda.yaml", "conda.yml", "environment.yaml", "environment.yml"})
 
 
 @dataclass(frozen=True)
