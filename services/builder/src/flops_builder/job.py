@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,10 +15,13 @@ from flops_protocol.sla import Platform
 from flops_registry.interface import OnBytes, Registry
 
 from flops_builder.assembly import Assembly, Part, guest
+from flops_builder.conda.lock import CondaLock
+from flops_builder.conda.prefix import image_environment
 from flops_builder.dependencies.imports import missing_imports, with_offer
 from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
 from flops_builder.history import History, Kind, Took
+from flops_builder.image.environment import Environment
 from flops_builder.image.files import code_members
 from flops_builder.image.layer import Layer, write_tar
 from flops_builder.image.packing import Packed, Packer
@@ -34,9 +37,7 @@ from flops_builder.resolve.uv import Target
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeRound, SmokeTester
 from flops_builder.source.checkout import Checkout, check_out
-from flops_builder.tools import tools_for
-
-MACHINES: dict[str, Platform] = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "arm64": "linux/arm64"}
+from flops_builder.tools import Tools, channels_of, host_platform, tools_for
 
 
 @dataclass
@@ -68,13 +69,14 @@ class Job:
         """
         checkout = await self._check_out()
         plan = await self._plan(checkout)
-        assembly, python = await self._assembly(plan)
+        tools = await tools_for(plan, self.settings, self.work)
+        assembly = await self._assembly(plan, tools)
         async with tasks() as group:
             for target in plan.targets:
                 group.start_soon(self._runtime, assembly, target)
-            resolution = await self._resolve(plan, assembly)
+            resolution = await self._resolve(plan, assembly, tools)
             for target, lock in resolution.locks.items():
-                group.start_soon(self._environment, checkout, plan, assembly, target, lock, python)
+                group.start_soon(self._environment, checkout, plan, assembly, target, lock, tools.python)
         code = await anyio.to_thread.run_sync(self._code_layer, checkout)
         return await self._publish(plan, assembly, code)
 
@@ -95,7 +97,8 @@ class Job:
 
     async def _plan(self, checkout: Checkout) -> Plan:
         self.meter.at(BuildPhase.CHECK, 0)
-        plan = await anyio.to_thread.run_sync(make_plan, self.spec, checkout, self.command.pythons, self.settings.glibc)
+        make = partial(make_plan, channels=bool(channels_of(self.settings)))
+        plan = await anyio.to_thread.run_sync(make, self.spec, checkout, self.command.pythons, self.settings.glibc)
         self.meter.log(
             f"{plan.declaration.file}: {len(plan.declaration.requirements)} requirements, Python {plan.python}"
         )
@@ -105,31 +108,32 @@ class Job:
         self.meter.at(BuildPhase.CHECK, 1, f"Python {plan.python}")
         return plan
 
-    async def _assembly(self, plan: Plan) -> tuple[Assembly, Path | None]:
-        tools = await tools_for(plan, self.settings, self.work)
+    async def _assembly(self, plan: Plan, tools: Tools) -> Assembly:
         if tools.python is None:
             self.warnings.append(f"no smoke round and no byte code: this machine has no Python {plan.python}")
         elif all(target.platform != host_platform() for target in plan.targets):
             self.warnings.append(f"no smoke round: {host_platform()} is not among the platforms")
         runtime = await anyio.to_thread.run_sync(find_runtime, self.settings.runtime_wheels, self.work / "wheels")
-        assembly = Assembly(
+        return Assembly(
             workshop=tools.workshop,
             resolver=tools.resolver,
             ml_workshop=tools.ml_workshop,
             ml_resolver=tools.ml_resolver,
             runtime=runtime,
             guest=guest(),
+            conda=tools.conda,
         )
-        return assembly, tools.python
 
-    async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
+    async def _resolve(self, plan: Plan, assembly: Assembly, tools: Tools) -> Resolution:
         """A lock for each platform."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        resolution = await locks_for(self.spec, plan, self.registry, assembly.ml_resolver, gpus=self.command.gpus)
+        resolution = await locks_for(self.spec, plan, self.registry, tools, self.meter.log, gpus=self.command.gpus)
         if resolution.again:
             self.meter.log(AGAIN)
+        if assembly.conda.workshop.locks:
+            self.repairs.clear()  # of what PyPI would have been asked for
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
-        first = next(iter(resolution.locks.values()))
+        first = CondaLock.seen_by_python(next(iter(resolution.locks.values())))
         warnings = [*resolution.warnings, *unused(plan.requirements, plan.imports, first, plan.declaration.off)]
         self.repairs += [str(each) for each in resolution.repairs]
         self.warnings += warnings
@@ -146,13 +150,14 @@ class Job:
         """Layers 2 and 4 of one platform, with the smoke round where the platform is ours."""
         async with tasks() as group:
             group.start_soon(self._tracking, assembly, lock, target)
-            here = python is not None and target.platform == host_platform()
+            conda = CondaLock.read(lock)
+            here = (python is not None or conda is not None) and target.platform == host_platform()
             self.meter.at(BuildPhase.INSTALL, 0, f"{len(lock.versions)} packages for {target}")
             environment = await assembly.environment(lock, target, self._line) if here else None
             self.installed += 1
             self.meter.at(BuildPhase.INSTALL, self.installed / len(self.locks))
-            if environment is not None and python is not None:
-                group.start_soon(self._smoke, python, environment.folder, checkout, plan)
+            if environment is not None and (own := environment.python or python) is not None:
+                group.start_soon(self._smoke, own, environment, checkout, plan)
             self.mlenv[target.platform] = await assembly.environment_layer(lock, target, environment)
             await self._pack(assembly, self.mlenv[target.platform])
 
@@ -165,9 +170,9 @@ class Job:
         self.runtime[target.platform] = await assembly.runtime_part(target)
         await self._pack(assembly, self.runtime[target.platform].layer)
 
-    async def _smoke(self, python: Path, environment: Path, checkout: Checkout, plan: Plan) -> None:
+    async def _smoke(self, python: Path, environment: Environment, checkout: Checkout, plan: Plan) -> None:
         file = plan.declaration.file
-        missing = await anyio.to_thread.run_sync(missing_imports, environment, plan.imports, file)
+        missing = await anyio.to_thread.run_sync(missing_imports, environment.folder, plan.imports, file)
         self.warnings += missing
         self.meter.log(*missing)
         memory = self.spec.sla.resource_constraints.memory_limit_bytes
@@ -175,7 +180,8 @@ class Job:
         await anyio.Path(scratch).mkdir()
         smoke = SmokeRound(
             python=python,
-            environment=environment,
+            environment=environment.folder,
+            prefix=environment.prefix,
             code=checkout.code,
             scratch=scratch,
             seconds=self.settings.smoke_seconds,
@@ -200,7 +206,9 @@ class Job:
         for name, lock in self.locks.items():
             runtime, tracking = self.runtime[name], self.tracking[name]
             locks = {"runtime": runtime.lock, "mlenv": lock, "tracking": tracking.lock}
-            platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
+            conda = CondaLock.read(lock)
+            variables = {} if conda is None else image_environment(conda.python)
+            platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks, variables)
             packed |= {layer.digest: await self._pack(assembly, layer) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
         key = key_of_locks(self.spec, plan, gpus=self.command.gpus)
@@ -245,8 +253,3 @@ class Job:
     def _line(self, line: str) -> None:
         if line.strip():
             self.meter.log(line.rstrip(), stream="code")
-
-
-def host_platform() -> Platform:
-    """The platform of this machine."""
-    return MACHINES.get(platform.machine(), "linux/amd64")

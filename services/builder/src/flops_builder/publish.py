@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flops_protocol.identifiers import Digest
 from flops_protocol.images import ImageInputs, SourceInputs
@@ -42,6 +42,8 @@ class Layered:
     tracking: Layer
     locks: Mapping[str, Lock]
     """By layer: `runtime`, `mlenv`, `tracking`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Further variables of the image's configuration."""
 
     @property
     def layers(self) -> tuple[Layer, Layer, Layer]:
@@ -84,7 +86,7 @@ def compose(
         manifests: dict[Platform, Blob] = {}
         for name, each in platforms.items():
             layers = [each.runtime, each.mlenv, code, *([each.tracking] if role is Role.AGGREGATOR else [])]
-            configuration, manifests[name] = image(role, name, python, layers, packed, about)
+            configuration, manifests[name] = image(role, name, python, layers, packed, about, each.environment)
             documents += [configuration, manifests[name]]
         indexes[role] = index(manifests, about)
         documents.append(indexes[role])

@@ -70,6 +70,12 @@ class BuilderSettings(BaseSettings):
     lock_hours: float = Field(default=24, ge=0)
     """How long a resolved lock counts for the same requirements."""
 
+    conda_channels: Annotated[list[str], NoDecode] = []
+    """Channels for what PyPI cannot serve, the most important first, separated by commas: names, addresses, folders.
+    Empty: those of conda's own settings on this machine."""
+    conda_channel_names: Annotated[dict[str, list[str]], NoDecode] = {}
+    """Addresses of channels that files name: `name=address`, separated by commas; a name may have several."""
+
     smoke_seconds: float = Field(default=60, gt=0)
     smoke_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)
     """Address space of the smoke round, where the SLA does not say more."""
@@ -88,6 +94,25 @@ class BuilderSettings(BaseSettings):
     def packer(self) -> Packer:
         """Compresses layers."""
         return Packer(self.cache_dir / "packed", self.registry_compression)
+
+    @field_validator("conda_channels", mode="before")
+    @classmethod
+    def _channels(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("conda_channel_names", mode="before")
+    @classmethod
+    def _channel_names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names: dict[str, list[str]] = {}
+        for part in value.split(","):
+            name, equals, address = part.strip().partition("=")
+            if part.strip() and not (name and equals and address):
+                raise ValueError(f"{part.strip()!r} is no name=address")
+            if address:
+                names.setdefault(name, []).append(address)
+        return names
 
     @field_validator("local_repositories", mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from flops_protocol.identifiers import Digest
 from flops_protocol.messages.project import Role
@@ -26,10 +27,12 @@ def image(
     layers: Sequence[Layer],
     packed: Mapping[Digest, Packed],
     annotations: Mapping[str, str],
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Blob, Blob]:
     """Configuration and manifest of one image for one platform.
 
     :param packed: each layer as it lies in the registry, by its diff ID
+    :param environment: further variables
     """
     system, _, architecture = platform.partition("/")
     configuration = document(
@@ -45,6 +48,7 @@ def image(
                     "LANG=C.UTF-8",
                     f"FLOPS_IMAGE_ROOT=/{ROOT}",
                     f"FLOPS_IMAGE_PYTHON={python}",
+                    *(f"{name}={value}" for name, value in sorted(environment.items())),
                 ],
                 "WorkingDir": f"/{ROOT}/code",
                 "Labels": dict(annotations),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from packaging.version import Version
 
+from flops_builder.dependencies.conda import CONDA_FILES
 from flops_builder.dependencies.declaration import Repair, Requirement, requirement
 from flops_builder.dependencies.rules import Rule
 from flops_builder.resolve.conflict import smallest_move, told
@@ -24,8 +25,6 @@ from flops_builder.resolve.undeclared import undeclared
 from flops_builder.resolve.uv import Target
 from flops_builder.resolve.wheels import FirstWheels, ceiling
 from flops_builder.resolve.yanked import Unyanked, unyank
-
-CONDA_FILES = frozenset({"conda.yaml", "conda.yml", "environment.yaml", "environment.yml"})
 
 
 @dataclass(frozen=True)
