@@ -67,6 +67,20 @@ async def test_what_cannot_be_resolved_is_told_with_its_place_and_the_repairs_be
     assert (found.repairs[0].file, found.repairs[0].line) == ("requirements.txt", 2)
 
 
+async def test_what_an_earlier_build_moved_is_told_again(bench, repository):
+    files = {"requirements.txt": "numpy\nattrs==21.1.0\n", "model_manager.py": MODEL, "data_manager.py": DATA}
+    order = bench.order(repository, repository.commit(files))
+    first = await forecast(*order, bench.settings)
+    assert [(each.rule, each.after, each.line) for each in first.repairs if each.file] == [
+        ("yanked", "attrs==21.2.0", 2)
+    ]
+    await bench.build(repository, order[0].commit)
+    again = await forecast(*order, bench.settings)
+    assert (
+        "attrs==21.1.0 (requirements.txt:2) is attrs==21.2.0, as in an earlier build of this commit" in again.warnings
+    )
+
+
 async def test_no_time_is_an_error_and_leaves_nothing(bench, fixture_repository):
     spec, command = bench.order(*fixture_repository("numpy-only"))
     found = await forecast(spec, command.model_copy(update={"deadline_seconds": 0.001}), bench.settings)

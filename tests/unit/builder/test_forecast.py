@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from flops_builder.dependencies.imports import foreseen_missing
 from flops_builder.history import FIRST_SECONDS, History, Took
 from flops_builder.plan import mistakes
 from flops_builder.resolve.lock import Lock
-from flops_builder.resolve.sizes import wheel_sizes
+from flops_builder.resolve.sizes import Sizes, read_sizes, wheel_sizes
 from flops_builder.resolve.uv import Target
 from flops_builder.source.checkout import Checkout
 from hypothesis import HealthCheck, given, settings
@@ -69,6 +70,21 @@ async def test_sizes_come_from_the_index_and_from_local_files_and_are_kept(tmp_p
 async def test_what_nobody_tells_is_unknown(tmp_path, said):
     sizes = await wheel_sizes(Describing(said), LOCK, TARGET, tmp_path / "sizes", tmp_path)
     assert (sizes.known, sizes.unknown) == (None, 2)
+
+
+@given(st.text(max_size=200))
+def test_whatever_is_said_of_wheels_is_read(said):
+    sizes = Sizes(dict.fromkeys(LOCK.versions) | read_sizes(said))
+    assert sizes.unknown == 2
+
+
+def test_imports_that_no_package_of_the_lock_brings():
+    imports = dict.fromkeys(["numpy", "sklearn", "cv2", "own_module", "tensorflow", "own"], "model_manager.py:1")
+    lock = Lock("numpy==1\ntensorflow-cpu==2\nopencv-python-headless==4\n")
+    assert foreseen_missing(lock, imports, "requirements.txt") == [
+        "model_manager.py:1: sklearn is imported, and scikit-learn is not among the packages; add scikit-learn to "
+        "requirements.txt"
+    ]
 
 
 def test_every_mistake_that_reading_finds(write):

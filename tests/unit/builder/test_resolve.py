@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from flops_builder.dependencies.declaration import requirement
@@ -191,6 +192,14 @@ def test_kept_locks_grow_old(tmp_path):
     os.utime(tmp_path / key, (0, 0))
     assert store.get(key) is None
     assert key != lock_key(["numpy", "linux/amd64"])
+
+
+def test_that_there_is_no_lock_counts_for_minutes_only(tmp_path):
+    store = LockStore(tmp_path, hours=24)
+    store.put_refusal("key", CONFLICT)
+    assert (store.get_refusal("key"), store.get("key")) == (CONFLICT, None)
+    os.utime(tmp_path / "key.none", (time.time() - 3600, time.time() - 3600))
+    assert store.get_refusal("key") is None
 
 
 @pytest.fixture

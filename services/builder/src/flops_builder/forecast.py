@@ -22,6 +22,7 @@ from flops_builder.assembly import guest
 from flops_builder.build import from_os
 from flops_builder.conda.lock import CondaLock
 from flops_builder.dependencies.declaration import Repair
+from flops_builder.dependencies.imports import foreseen_missing
 from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
 from flops_builder.history import FIRST_SECONDS, History
@@ -109,8 +110,9 @@ class _Thinking:
         async with tasks() as group:
             for target, lock in resolution.locks.items():
                 group.start_soon(self._platform, target, lock, tools)
-        first = next(iter(resolution.locks))
-        off, seen = plan.declaration.off, CondaLock.seen_by_python(resolution.locks[first])
+        first, off = plan.targets[0], plan.declaration.off
+        seen = CondaLock.seen_by_python(resolution.of(first.platform))
+        self.warnings += foreseen_missing(seen, plan.imports, plan.declaration.file)
         sizes = self.sizes[first.platform].of
         self.warnings += unused(plan.requirements, plan.imports, seen, off, sizes)
         history, number = History(self.settings.cache_dir / "history"), len(resolution.locks)

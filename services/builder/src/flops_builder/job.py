@@ -133,7 +133,7 @@ class Job:
         if assembly.conda.workshop.locks:
             self.repairs.clear()  # of what PyPI would have been asked for
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
-        first = CondaLock.seen_by_python(next(iter(resolution.locks.values())))
+        first = CondaLock.seen_by_python(resolution.of(plan.targets[0].platform))
         warnings = [*resolution.warnings, *unused(plan.requirements, plan.imports, first, plan.declaration.off)]
         self.repairs += [str(each) for each in resolution.repairs]
         self.warnings += warnings

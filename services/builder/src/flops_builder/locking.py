@@ -9,13 +9,17 @@ from pathlib import Path
 from flops_protocol.messages.project import ProjectSpec
 from flops_registry.interface import Registry
 from flops_registry.names import repository_slug
+from packaging.version import InvalidVersion, Version
 
+from flops_builder.conda.lock import CondaLock
 from flops_builder.conda.way import resolve_either
+from flops_builder.dependencies.declaration import Requirement
 from flops_builder.dependencies.repairs import imported
 from flops_builder.history import Kind
 from flops_builder.image.environment import Workshop
 from flops_builder.plan import Plan
 from flops_builder.publish import lock_title
+from flops_builder.resolve.explain import place
 from flops_builder.resolve.joint import JointResolver, Request
 from flops_builder.resolve.lock import Lock, lock_key
 from flops_builder.resolve.relax import Relaxation, Resolution
@@ -37,7 +41,8 @@ async def locks_for(
     if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
         locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
         if (again := tools.conda.known(locks)) is not None:
-            return replace(again, again=True)
+            moved = _moved(plan.requirements, CondaLock.seen_by_python(locks[plan.targets[0]]))
+            return replace(again, warnings=moved, again=True)
     request = Request(
         plan.requirements,
         plan.declaration.constraints,
@@ -49,6 +54,24 @@ async def locks_for(
     )
     pypi = Relaxation(JointResolver(tools.ml_resolver, request)).resolve
     return await resolve_either(pypi, tools.conda, plan.conda, plan.targets, on_line, hint=plan.could_be_conda)
+
+
+def _moved(requirements: Sequence[Requirement], lock: Lock) -> tuple[str, ...]:
+    """Which pins an earlier build has moved: its repairs are told again, as far as its lock shows them."""
+    versions = lock.versions
+    return tuple(
+        f"{place(each)} is {each.name}=={versions[each.name]}, as in an earlier build of this commit"
+        for each in requirements
+        if each.exact is not None and each.name in versions and not _same(versions[each.name], each.exact)
+    )
+
+
+def _same(locked: str, pinned: str) -> bool:
+    """Whether a locked version is the pinned one, or its build for the CPU."""
+    try:
+        return Version(locked) == Version(pinned) or Version(Version(locked).public) == Version(pinned)
+    except InvalidVersion:  # it comes from a URL
+        return True
 
 
 def key_of_locks(spec: ProjectSpec, plan: Plan, *, gpus: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from flops_protocol.errors import FlopsError
 
@@ -51,6 +51,8 @@ class JointResolver:
 
     resolver: Resolver
     request: Request
+    _silent: set[str] = field(default_factory=set)
+    """Indexes of CPU builds that have not answered: they are asked once."""
 
     async def attempt(
         self, requirements: Sequence[Requirement], limits: Sequence[str] = (), options: tuple[str, ...] = ()
@@ -59,18 +61,22 @@ class JointResolver:
 
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         """
-        attempt = Attempt({}, {})
+        found: dict[Target, Lock | str] = {}
 
         async def one(target: Target) -> None:
             try:
-                attempt.locks[target] = await self._lock(requirements, target, limits, options)
+                found[target] = await self._lock(requirements, target, limits, options)
             except UnresolvableError as error:
-                attempt.failures[target] = error.explanation
+                found[target] = error.explanation
 
         async with tasks() as group:
             for target in self.request.targets:
                 group.start_soon(one, target)
-        return attempt
+        ordered = [(target, found[target]) for target in self.request.targets]
+        return Attempt(
+            {target: lock for target, lock in ordered if isinstance(lock, Lock)},
+            {target: explanation for target, explanation in ordered if isinstance(explanation, str)},
+        )
 
     async def version(self, requirement: str, target: Target) -> str | None:
         """The highest version with a wheel that fits a requirement by itself; None when there is none.
@@ -120,9 +126,14 @@ class JointResolver:
     ) -> Lock | None:
         """The lock with PyTorch's builds for the CPU, where an index has them; None where none does or answers."""
         uv = self.resolver.uv
+        if uv.index.cpu[0] in self._silent:
+            return None
         resolver = replace(self.resolver, uv=replace(uv, index=uv.index.once()))
         try:
             lock = await resolver.lock(texts, target, constraints=limits, options=(*options, *uv.index.cpu))
-        except (UnresolvableError, FlopsError):
+        except UnresolvableError:
+            return None
+        except FlopsError:
+            self._silent.add(uv.index.cpu[0])
             return None
         return None if cuda_packages(lock) else lock

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from flops_protocol.sla import Platform
 from packaging.version import Version
 
 from flops_builder.dependencies.conda import CONDA_FILES
@@ -36,6 +37,10 @@ class Resolution:
     warnings: tuple[str, ...] = ()
     again: bool = False
     """Whether the locks are those of an earlier build."""
+
+    def of(self, platform: Platform) -> Lock:
+        """The lock of a platform, whichever Python it is for."""
+        return next(lock for target, lock in self.locks.items() if target.platform == platform)
 
 
 class Relaxation:

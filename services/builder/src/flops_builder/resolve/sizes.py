@@ -45,7 +45,7 @@ async def wheel_sizes(uv: Uv, lock: Lock, target: Target, cache: Path, scratch: 
         if text is not None:
             await anyio.Path(cache).mkdir(parents=True, exist_ok=True)
             await anyio.Path(known).write_text(text)
-    return Sizes(dict.fromkeys(lock.versions) | _read(text or ""))
+    return Sizes(dict.fromkeys(lock.versions) | read_sizes(text or ""))
 
 
 def _kept(file: Path) -> str | None:
@@ -55,7 +55,7 @@ def _kept(file: Path) -> str | None:
         return None
 
 
-def _read(text: str) -> dict[str, int | None]:
+def read_sizes(text: str) -> dict[str, int | None]:
     """The sizes in a pylock.toml, which has one wheel for each package where it is for one platform."""
     try:
         packages = tomllib.loads(text).get("packages", [])
