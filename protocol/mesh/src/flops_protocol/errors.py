@@ -112,6 +112,14 @@ CATALOGUE: dict[str, ErrorKind] = {
         "The image registry refuses the credentials",
         "Name a file with credentials in FLOPS_REGISTRY_CREDENTIALS (as `docker login` writes it), then `flops retry`.",
     ),
+    "FLOPS-B047": ErrorKind(
+        "The base image cannot be used",
+        "Check FLOPS_BASE_IMAGE: an image that is there, for every platform of the SLA; `flops base` makes one.",
+    ),
+    "FLOPS-B048": ErrorKind(
+        "The base image cannot be made",
+        "Install mmdebstrap (Debian, Ubuntu: `apt-get install mmdebstrap`), and look at what it says.",
+    ),
     # D: deployment
     "FLOPS-D001": ErrorKind("No node can take the actor", "Look at the reasons, node by node, and at `flops nodes`."),
     "FLOPS-D002": ErrorKind(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
+from flops_registry.base import Base
 from flops_registry.interface import OnBytes, Registry
 from flops_registry.names import repository_slug
 
@@ -56,6 +58,7 @@ class Job:
     work: Path
     smoke_tester: SmokeTester
     packer: Packer
+    bases: Mapping[Platform, Base]
     repairs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     installed: int = 0
@@ -105,6 +108,11 @@ class Job:
         self.repairs += [str(each) for each in plan.repairs]
         self.warnings += plan.warnings
         self.meter.log(*self.repairs, *self.warnings)
+        for name, base in self.bases.items():
+            if base.python not in {None, plan.python}:
+                raise FlopsError(
+                    "FLOPS-B047", f"for {name} it has Python {base.python}, and {plan.python} is asked for"
+                )
         self.meter.at(BuildPhase.CHECK, 1, f"Python {plan.python}")
         return plan
 
@@ -218,14 +226,17 @@ class Job:
             platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
             packed |= {layer.digest: await self._pack(assembly, layer) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
-        push = compose(self.spec, self.command, inputs, plan.python, self._lock_key(plan), code, platforms, packed)
+        push, images = compose(
+            self.spec, self.command, inputs, plan.python, self._lock_key(plan), code, platforms, packed, self.bases
+        )
         total = sum({each.digest: each.size for each in packed.values()}.values())
-        self.meter.at(BuildPhase.PUSH, 0, push.images.learner.repository, bytes_done=0, bytes_total=total)
+        total += sum(each.descriptor.size for each in push.borrowed.values())
+        self.meter.at(BuildPhase.PUSH, 0, images.learner.repository, bytes_done=0, bytes_total=total)
         pushed = await self.registry.push(push, self._push_meter(total))
         self.meter.at(BuildPhase.PUSH, 1, f"{pushed.bytes} bytes were new", bytes_done=total, bytes_total=total)
-        self.meter.finish(push.images.image_key)
+        self.meter.finish(images.image_key)
         return Outcome(
-            images=push.images,
+            images=images,
             repairs=self.repairs,
             warnings=self.warnings,
             bytes_pushed=pushed.bytes,

@@ -45,7 +45,7 @@ class Planner:
             sla.ml_repo_url,
             commit,
             pythons(nodes, spread),
-            base_image=self.settings.base_image,
+            base_image=await self.images.pinned(self.settings.base_image),
             runtime_version=self.settings.runtime_version,
             builder_version=self.settings.builder_version,
         )
