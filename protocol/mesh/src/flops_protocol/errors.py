@@ -112,6 +112,14 @@ CATALOGUE: dict[str, ErrorKind] = {
         "The image registry refuses the credentials",
         "Name a file with credentials in FLOPS_REGISTRY_CREDENTIALS (as `docker login` writes it), then `flops retry`.",
     ),
+    "FLOPS-B047": ErrorKind(
+        "The base image cannot be used",
+        "Check FLOPS_BASE_IMAGE: an image that is there, for every platform of the SLA; `flops base` makes one.",
+    ),
+    "FLOPS-B048": ErrorKind(
+        "The base image cannot be made",
+        "Install mmdebstrap (Debian, Ubuntu: `apt-get install mmdebstrap`), and look at what it says.",
+    ),
     "FLOPS-B050": ErrorKind(
         "The conda packages cannot be solved together", "Loosen one of the requirements that are shown."
     ),

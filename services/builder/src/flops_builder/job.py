@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
+from flops_registry.base import Base
 from flops_registry.interface import OnBytes, Registry
 
 from flops_builder.assembly import Assembly, Part, guest
@@ -52,6 +54,7 @@ class Job:
     work: Path
     smoke_tester: SmokeTester
     packer: Packer
+    bases: Mapping[Platform, Base]
     history: History
     kind: Kind = "new"
     repairs: list[str] = field(default_factory=list)
@@ -105,6 +108,11 @@ class Job:
         self.repairs += [str(each) for each in plan.repairs]
         self.warnings += plan.warnings
         self.meter.log(*self.repairs, *self.warnings)
+        for name, base in self.bases.items():
+            if base.python not in {None, plan.python}:
+                raise FlopsError(
+                    "FLOPS-B047", f"for {name} it has Python {base.python}, and {plan.python} is asked for"
+                )
         self.meter.at(BuildPhase.CHECK, 1, f"Python {plan.python}")
         return plan
 
@@ -212,16 +220,17 @@ class Job:
             packed |= {layer.digest: await self._pack(assembly, layer) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
         key = key_of_locks(self.spec, plan, gpus=self.command.gpus)
-        push = compose(self.spec, self.command, inputs, plan.python, key, code, platforms, packed)
+        push, images = compose(self.spec, self.command, inputs, plan.python, key, code, platforms, packed, self.bases)
         total = sum({each.digest: each.size for each in packed.values()}.values())
-        self.meter.at(BuildPhase.PUSH, 0, push.images.learner.repository, bytes_done=0, bytes_total=total)
+        total += sum(each.descriptor.size for each in push.borrowed.values())
+        self.meter.at(BuildPhase.PUSH, 0, images.learner.repository, bytes_done=0, bytes_total=total)
         pushed = await self.registry.push(push, self._push_meter(total))
         self.meter.at(BuildPhase.PUSH, 1, f"{pushed.bytes} bytes were new", bytes_done=total, bytes_total=total)
-        self.meter.finish(push.images.image_key)
+        self.meter.finish(images.image_key)
         took = Took(round(self.meter.seconds, 1), self.meter.phase_seconds)
         await anyio.to_thread.run_sync(self.history.note, self.kind, len(self.locks), took)
         return Outcome(
-            images=push.images,
+            images=images,
             repairs=self.repairs,
             warnings=self.warnings,
             bytes_pushed=pushed.bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from flops_protocol.identifiers import InstanceName, PlanId, ProjectId
 from flops_registry.compression import Compression
@@ -34,8 +34,9 @@ class BuilderSettings(BaseSettings):
 
     builder_version: str = Field(default_factory=lambda: version("flops-builder"))
     """Part of the image key, as the manager computes it."""
-    base_image: Literal["scratch"] = "scratch"
-    """What the layers stand on. Only `scratch` is built in: the node brings Python."""
+    base_image: str = "scratch"
+    """What the layers stand on, where the command does not say: `scratch` (the node brings Python), an image in a
+    registry by tag or digest, or `oci:/folder[:name]`."""
     registry_credentials: Path | None = None
     """A file as Docker's `config.json`; without it, Docker's own of the user who builds."""
     registry_ca: Path | None = None
