@@ -161,9 +161,10 @@ class Job:
         else:
             request = Request(plan.requirements, plan.declaration.constraints, plan.targets, plan.declaration.off)
             pypi = Relaxation(JointResolver(assembly.ml_resolver, request)).resolve
-            resolution = await resolve_either(
-                pypi, assembly.conda, plan.conda, plan.targets, self.meter.log, hint=plan.could_be_conda
-            )
+            wish = plan.conda
+            conda = None if wish is None else partial(assembly.conda.resolve, wish, plan.targets)
+            because = None if wish is None else wish.because
+            resolution = await resolve_either(pypi, conda, because, self.meter.log, hint=plan.could_be_conda)
         if assembly.conda.workshop.locks:
             self.repairs.clear()  # of what PyPI would have been asked for
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
