@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from flops_protocol.messages.project import ProjectSpec
@@ -53,7 +54,9 @@ async def locks_for(
         imported=frozenset(each.name for each in plan.requirements if imported(each.name, plan.imports)),
     )
     pypi = Relaxation(JointResolver(tools.ml_resolver, request)).resolve
-    return await resolve_either(pypi, tools.conda, plan.conda, plan.targets, on_line, hint=plan.could_be_conda)
+    conda = None if plan.conda is None else partial(tools.conda.resolve, plan.conda, plan.targets)
+    because = None if plan.conda is None else plan.conda.because
+    return await resolve_either(pypi, conda, because, on_line, hint=plan.could_be_conda)
 
 
 def _moved(requirements: Sequence[Requirement], lock: Lock) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ from flops_builder.conda.solver import Solver
 from flops_builder.dependencies.conda import CondaSpec
 from flops_builder.resolve.uv import Target
 
-NO_CANDIDATES = re.compile(
-    r"No candidates were found for (?P<spec>(?P<name>[A-Za-z0-9_.-]+)[^\n]*?)\.?\s*$", re.MULTILINE
-)
-TREE = re.compile(r"[│├└─╰╭]+")
-LEAD = re.compile(r"^Cannot solve the request because of:\s*")
+NO_CANDIDATES = re.compile(r"^No candidates were found for (?P<spec>(?P<name>[A-Za-z0-9_.-]+).*?)\.?$")
+LEAD = "Cannot solve the request because of:"
+NEEDS = re.compile(r"^(?P<package>.+?) would (?:require|constrain)$")
+SPEC = re.compile(r"^(?P<spec>.+?),? (?:which |for which |can|cannot)")
+NOBODY = "for which no candidates were found"
 SHOWN_VERSIONS = 5
-MAX_TEXT = 700
+SHOWN_FACTS = 8
 
 
 async def unsolvable(solver: Solver, specs: Sequence[CondaSpec], target: Target, explanation: str) -> FlopsError:
@@ -25,17 +25,47 @@ async def unsolvable(solver: Solver, specs: Sequence[CondaSpec], target: Target,
 
     :raises FlopsError: FLOPS-B052 when a channel does not answer
     """
-    found = NO_CANDIDATES.search(explanation)
+    text = explanation.strip().removeprefix(LEAD).strip()
+    found = NO_CANDIDATES.match(text)
     if found is not None:
         return await _not_there(solver, specs, target, found.group("name").lower(), found.group("spec").strip(" *"))
-    text = sentence(explanation)
-    where = _first_named(specs, text)
-    return FlopsError(
-        "FLOPS-B050",
-        f"{target.platform}: {text}",
-        file=where.file if where else None,
-        line=where.line if where else None,
-    )
+    named = [each for each in specs if re.search(rf"(?m)^\W*{re.escape(each.name)} ", text)]
+    first = next((each for each in named if each.name != "python"), named[0] if named else None)
+    detail = f"{target.platform}: {'; '.join(facts(text, specs)) or text}"
+    if len(named) > 1:
+        detail += f". Wanted: {', '.join(_place(each) for each in named)}"
+    return FlopsError("FLOPS-B050", detail, file=first.file if first else None, line=first.line if first else None)
+
+
+def facts(explanation: str, specs: Sequence[CondaSpec]) -> list[str]:
+    """What needs what, from rattler's tree: each package once, with what it cannot have."""
+    lines = [(len(line) - len(line.lstrip(" │├└─")), line.lstrip(" │├└─").strip()) for line in explanation.splitlines()]
+    told: dict[str, None] = {}
+    for number, (depth, text) in enumerate(lines):
+        found = NEEDS.match(text)
+        if found is None:
+            continue
+        for deeper, needed in lines[number + 1 :]:
+            if deeper <= depth:
+                break
+            if deeper == depth + 3:  # a level of the tree is three characters wide
+                told.setdefault(f"{found.group('package')} needs {_needed(needed, specs)}")
+    shown = list(told)[:SHOWN_FACTS]
+    if "incompatible" in explanation.partition("\n")[0] and shown:
+        shown[-1] += ": these exclude each other"
+    return shown
+
+
+def _needed(text: str, specs: Sequence[CondaSpec]) -> str:
+    found = SPEC.match(text)
+    spec = found.group("spec") if found else text
+    if NOBODY not in text:
+        return spec
+    name = spec.split()[0]
+    if name.startswith("__"):
+        return f"{spec} of the machine, which does not have it"
+    own = next((each for each in specs if each.name == name), None)
+    return f"{spec}, which no channel has" if own is None else f"{spec}, which {_place(own)} excludes"
 
 
 async def _not_there(solver: Solver, specs: Sequence[CondaSpec], target: Target, name: str, spec: str) -> FlopsError:
@@ -44,13 +74,8 @@ async def _not_there(solver: Solver, specs: Sequence[CondaSpec], target: Target,
     here = await solver.versions(name, target.platform)
     if here:
         shown = [*(["…"] if len(here) > SHOWN_VERSIONS else []), *here[-SHOWN_VERSIONS:]]
-        detail = (
-            f"{target.platform}: no channel has {spec}; there {'is' if len(here) == 1 else 'are'} {', '.join(shown)}"
-        )
-        return FlopsError("FLOPS-B050", detail, file=file, line=line)
-    if name.startswith("__"):
-        detail = f"{spec} is wanted of the machine, and {target.platform} does not have it"
-        return FlopsError("FLOPS-B051", detail, file=file, line=line)
+        there = f"there {'is' if len(here) == 1 else 'are'} {', '.join(shown)}"
+        return FlopsError("FLOPS-B050", f"{target.platform}: no channel has {spec}; {there}", file=file, line=line)
     if await solver.versions(name, None):
         detail = f"{name} is there for another platform, not for {target.platform}"
         return FlopsError("FLOPS-B051", detail, file=file, line=line)
@@ -61,14 +86,5 @@ async def _not_there(solver: Solver, specs: Sequence[CondaSpec], target: Target,
     )
 
 
-def sentence(explanation: str) -> str:
-    """rattler's tree in one line."""
-    text = LEAD.sub("", explanation.strip())
-    lines = [re.sub(r"\s+", " ", TREE.sub("", line)).strip() for line in text.splitlines()]
-    joined = "; ".join(line for line in lines if line)
-    return joined if len(joined) <= MAX_TEXT else f"{joined[:MAX_TEXT]}…"
-
-
-def _first_named(specs: Sequence[CondaSpec], text: str) -> CondaSpec | None:
-    named = [each for each in specs if re.search(rf"(?<![\w.-]){re.escape(each.name)}(?![\w-])", text, re.IGNORECASE)]
-    return next((each for each in named if each.name != "python"), named[0] if named else None)
+def _place(spec: CondaSpec) -> str:
+    return f"{spec.text} ({spec.file}{f':{spec.line}' if spec.line else ''})"
