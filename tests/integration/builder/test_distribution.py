@@ -16,9 +16,11 @@ from flops_protocol.errors import FlopsError
 from flops_registry.opening import Access
 
 from tests.integration.builder.bench import Bench
+from tests.integration.registry.test_base import put_base
 from tests.registries.process import PASSWORD, USER, run, with_password
 
 pytestmark = pytest.mark.timeout(600)
+OTHER = "linux/arm64" if platform.machine() == "x86_64" else "linux/amd64"
 HERE = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[platform.machine()]
 
 
@@ -112,3 +114,27 @@ async def test_a_layer_is_compressed_once_on_a_machine(bench, fixture_repository
             packed = settings.cache_dir / "packed"
             made.append({path.name: path.stat().st_ino for path in packed.glob("gzip-*/*") if path.suffix != ".json"})
     assert made[0].items() <= made[1].items()
+
+
+async def test_a_build_on_a_base_image(bench, fixture_repository, tmp_path):
+    repository, commit = fixture_repository("numpy-only")
+    async with run(tmp_path / "server") as server:
+        await put_base(server.url, "team/python:3.11", [HERE])
+        bench.address = server.url
+        bench.settings = bench.settings.model_copy(update={"base_image": f"{server.url}/team/python:3.11"})
+        built = await bench.build(repository, commit, supported_platforms=[HERE])
+        folder = EngineFolder(tmp_path / "engine")
+        runnable = await ImageStore(folder).prepare(built.images.learner, HERE)
+        assert runnable.environment["A"] == "base"
+        assert sorted(path.name for path in runnable.root.iterdir()) == ["code", "mlenv", "runtime"]
+        with pytest.raises(FlopsError, match=f"not for {OTHER}"):
+            await bench.build(repository, repository.commit({"more.py": ""}), supported_platforms=[OTHER])
+
+
+async def test_a_base_image_with_another_python_is_refused_early(bench, fixture_repository, tmp_path):
+    repository, commit = fixture_repository("numpy-only")
+    await put_base(f"oci:{tmp_path / 'base'}", "py", [HERE])
+    bench.settings = bench.settings.model_copy(update={"base_image": f"oci:{tmp_path / 'base'}:py"})
+    with pytest.raises(FlopsError, match=r"Python 3\.11, and 3\.12 is asked for") as caught:
+        await bench.build(repository, commit, supported_platforms=[HERE], pythons=["3.12"])
+    assert caught.value.body.code == "FLOPS-B047"

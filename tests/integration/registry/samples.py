@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ from flops_builder.image.packing import Packed, Packer
 from flops_builder.publish import Layered, compose, source_inputs
 from flops_builder.resolve.lock import Lock
 from flops_protocol.messages.commands import BuildCommand
-from flops_protocol.messages.project import ProjectSpec
-from flops_protocol.sla import Sla
+from flops_protocol.messages.project import ImageSet, ProjectSpec
+from flops_protocol.sla import Platform, Sla
+from flops_registry.base import Base
 from flops_registry.compression import Compression
 from flops_registry.interface import Push
 
@@ -29,6 +31,7 @@ class Sample:
     """A push, and what it is looked up by."""
 
     push: Push
+    images: ImageSet
     source_key: str
     layers: dict[str, Packed]
     """By kind."""
@@ -44,6 +47,7 @@ async def sample(
     code: bytes = b"print('code')\n",
     runtime: bytes = b"runtime" * 1000,
     lock: str = "numpy==1.26.4\n",
+    bases: Mapping[Platform, Base] | None = None,
     platforms: tuple[str, ...] = ("linux/amd64", "linux/arm64"),
 ) -> Sample:
     """Two images of the platforms. `runtime` is the same for everybody, as it is in life."""
@@ -79,6 +83,6 @@ async def sample(
         each: Layered(layers[f"runtime-{each}"], layers[f"mlenv-{each}"], layers["tracking"], locks)
         for each in platforms
     }
-    push = compose(spec, command, inputs, "3.11", LOCK_KEY, layers["code"], layered, packed)
+    push, images = compose(spec, command, inputs, "3.11", LOCK_KEY, layers["code"], layered, packed, bases or {})
     by_kind = {name: packed[layer.digest] for name, layer in layers.items()}
-    return Sample(push, command.source_key, by_kind)
+    return Sample(push, images, command.source_key, by_kind)

@@ -39,14 +39,14 @@ class RegistrySuite(ABC):
         pushed = await registry.push(made.push)
         assert pushed.bytes > 0
         found = await registry.find(SLUG, made.source_key)
-        assert found == made.push.images.model_copy(update={"lookup": "found"})
+        assert found == made.images.model_copy(update={"lookup": "found"})
 
     async def test_other_inputs_find_nothing(self, registry, reference, tmp_path):
         made = await sample(tmp_path / "made", reference)
         await registry.push(made.push)
         other = await sample(tmp_path / "made", reference, commit="b" * 40)
         assert await registry.find(SLUG, other.source_key) is None
-        assert await registry.find(SLUG, made.push.images.image_key) is None
+        assert await registry.find(SLUG, made.images.image_key) is None
 
     async def test_a_second_push_moves_nothing(self, registry, reference, tmp_path):
         made = await sample(tmp_path / "made", reference)
@@ -95,7 +95,7 @@ class RegistrySuite(ABC):
     async def test_what_comes_out_is_what_went_in(self, registry, reference, tmp_path, compression):
         made = await sample(tmp_path / "made", reference, compression=compression)
         await registry.push(made.push)
-        image = made.push.images.learner
+        image = made.images.learner
         index = read(await registry.manifest(image.repository, image.digest), Index)
         assert [str(each.platform) for each in index.manifests] == ["linux/amd64", "linux/arm64"]
         manifest = read(await registry.manifest(image.repository, index.manifests[0].digest), Manifest)

@@ -67,7 +67,7 @@ class TestDistribution(RegistrySuite):
         made = await sample(tmp_path / "made", reference)
         await registry.push(made.push)
         await registry.push(made.push)
-        image = made.push.images.learner
+        image = made.images.learner
         found = await list_referrers(registry.client, image.repository, image.digest)
         kinds = sorted(each.artifact_type or "" for each in found)
         assert LOCKS_TYPE in kinds
@@ -90,7 +90,7 @@ class TestDistribution(RegistrySuite):
         """The commit is in the tag for people, and the descriptors are those of compressed layers."""
         made = await sample(tmp_path / "made", reference, compression="zstd")
         await registry.push(made.push)
-        tag = f"{'a' * 12}-{made.push.images.image_key.removeprefix('sha256:')[:12]}"
+        tag = f"{'a' * 12}-{made.images.image_key.removeprefix('sha256:')[:12]}"
         index = json.loads(await registry._manifest(f"{SLUG}/aggregator", tag))
         manifest = json.loads(await registry._manifest(f"{SLUG}/aggregator", index["manifests"][0]["digest"]))
         assert {layer["mediaType"] for layer in manifest["layers"]} == {"application/vnd.oci.image.layer.v1.tar+zstd"}

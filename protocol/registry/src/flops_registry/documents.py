@@ -20,6 +20,14 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+MANIFEST_TYPES = (
+    INDEX_TYPE,
+    MANIFEST_TYPE,
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+"""OCI's, and Docker's, which base images still have."""
 LOCKS_TYPE = "application/vnd.flops.locks.v1"
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 """As much as a registry must take for a manifest (distribution-spec, "Pushing Manifests")."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,15 +14,28 @@ from flops_registry.documents import Blob, Descriptor
 
 
 @dataclass(frozen=True)
+class Borrowed:
+    """A blob of another image, as a base image's layers are."""
+
+    descriptor: Descriptor
+    fetch: Callable[[], Awaitable[Path]]
+    """Brings it to this machine; seldom needed, as the registry may have it."""
+    registry: str
+    repository: str
+    """Where it is now, by the registry's own name."""
+
+
+@dataclass(frozen=True)
 class Push:
-    """Everything that one build brings. Files first, documents in an order in which none points at a later one."""
+    """Images, and what is about them. Files first, documents in an order in which none points at a later one."""
 
     files: Mapping[Digest, Path]
     """Layers, by their digest."""
     documents: Sequence[Blob]
     entries: Sequence[tuple[Blob, Mapping[str, str]]]
     """What the registry's own index shall point at, with annotations."""
-    images: ImageSet
+    borrowed: Mapping[Digest, Borrowed] = field(default_factory=dict)
+    """What the documents point at and is in no file yet."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,14 @@ class Registry(Protocol):
 
         :raises FlopsError: FLOPS-B040 when it is full, FLOPS-B041 when it refuses, FLOPS-B046 when it refuses the
             credentials (so does everything else that asks it)
+        """
+        ...
+
+    async def resolve(self, repository: str, tag: str | None) -> Digest | None:
+        """The digest of what a tag leads to now; None when there is no such tag.
+
+        :param tag: in a layout, the name of an entry; None: the only entry that there is
+        :raises FlopsError: FLOPS-B041 when the registry cannot be asked
         """
         ...
 

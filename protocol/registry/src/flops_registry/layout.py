@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,9 @@ class LayoutRegistry:
 
     async def push(self, push: Push, on_bytes: OnBytes = nobody) -> Pushed:
         """See `Registry.push`. Runs to its end even when it is cancelled: it is short, and then it is whole."""
+        for digest, borrowed in push.borrowed.items():
+            if not await anyio.to_thread.run_sync(self._has, digest, borrowed.descriptor.size):
+                push = replace(push, files={**push.files, digest: await borrowed.fetch()})
         try:
             # Cancelling must not leave it between two steps; `abandon_on_cancel` is off, so this waits for the thread.
             pushed = await anyio.to_thread.run_sync(self._push, push)
@@ -72,6 +75,15 @@ class LayoutRegistry:
             raise from_os(error, self.folder) from error
         on_bytes(pushed.bytes)
         return pushed
+
+    async def resolve(self, repository: str, tag: str | None) -> Digest | None:
+        """See `Registry.resolve`."""
+        del repository
+        entries = await anyio.to_thread.run_sync(self._entries)
+        if tag is None:
+            return entries[0].digest if len(entries) == 1 else None
+        named = [entry.digest for entry in entries if entry.annotations.get(REFERENCE) == tag]
+        return named[-1] if named else None
 
     async def manifest(self, repository: str, digest: Digest) -> bytes:
         """See `Registry.manifest`."""

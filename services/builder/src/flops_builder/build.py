@@ -11,6 +11,7 @@ from flops_protocol.errors import FlopsError
 from flops_protocol.identifiers import uuid7
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
+from flops_registry.base import open_base
 from flops_registry.failures import out_of_space
 from flops_registry.names import repository_slug
 from flops_registry.opening import open_registry
@@ -55,8 +56,10 @@ async def build(
                     await anyio.Path(work).mkdir(parents=True)
                     packer = settings.packer if registry.compressed else replace(settings.packer, compression=None)
                     tester = smoke_tester or WorkerSmokeTester()
-                    job = Job(spec, command, settings, meter, registry, work, tester, packer, history)
-                    return await job.run()
+                    base = command.base_image or settings.base_image
+                    async with open_base(base, spec.sla.supported_platforms, settings.access, work / "base") as bases:
+                        job = Job(spec, command, settings, meter, registry, work, tester, packer, bases, history)
+                        return await job.run()
                 finally:
                     with anyio.CancelScope(shield=True):
                         await anyio.to_thread.run_sync(lambda: shutil.rmtree(work, ignore_errors=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from flops_registry.opening import open_registry
 
 from flops_builder.assembly import guest
 from flops_builder.build import from_os
+from flops_builder.conda.lock import CondaLock
 from flops_builder.dependencies.declaration import Repair
 from flops_builder.dependencies.imports import foreseen_missing
 from flops_builder.dependencies.unused import unused
@@ -32,13 +34,14 @@ from flops_builder.resolve.torch import torch_class
 from flops_builder.resolve.uv import Target
 from flops_builder.settings import BuilderSettings
 from flops_builder.source.checkout import check_out
-from flops_builder.tools import Tools, tools_for
+from flops_builder.tools import Tools, channels_of, tools_for
 
 MAX_NOTES = 200
 MAX_TEXT = 2000
 BYTES_PER_SECOND = 25e6
 """Of wheels on their way from an index into a layer, at a guess."""
 ASSEMBLED = "every package has a wheel"
+CONDA = "PyPI cannot serve it, conda's channels can"
 
 
 async def forecast(spec: ProjectSpec, command: BuildCommand, settings: BuilderSettings) -> BuildForecast:
@@ -101,16 +104,19 @@ class _Thinking:
             return
         tools = await tools_for(plan, self.settings, self.work)
         async with open_registry(self.command.registry, self.settings.access, self.settings.blob_book) as registry:
-            resolution = await locks_for(self.spec, plan, registry, tools.ml_resolver, gpus=self.command.gpus)
+            resolution = await locks_for(self.spec, plan, registry, tools, lambda *_: None, gpus=self.command.gpus)
+        if tools.conda.workshop.locks:
+            self.repairs.clear()  # of what PyPI would have been asked for
         self.repairs += resolution.repairs
         self.warnings += resolution.warnings
         async with tasks() as group:
             for target, lock in resolution.locks.items():
                 group.start_soon(self._platform, target, lock, tools)
         first, off = plan.targets[0], plan.declaration.off
-        self.warnings += foreseen_missing(resolution.locks[first], plan.imports, plan.declaration.file)
+        seen = CondaLock.seen_by_python(resolution.of(first.platform))
+        self.warnings += foreseen_missing(seen, plan.imports, plan.declaration.file)
         sizes = self.sizes[first.platform].of
-        self.warnings += unused(plan.requirements, plan.imports, resolution.locks[first], off, sizes)
+        self.warnings += unused(plan.requirements, plan.imports, seen, off, sizes)
         history, number = History(self.settings.cache_dir / "history"), len(resolution.locks)
         kind = await kind_of(resolution, tools.ml_workshop, guest())
         took = await anyio.to_thread.run_sync(history.last, kind, number)
@@ -135,7 +141,8 @@ class _Thinking:
         )
         pythons = self.command.pythons
         try:
-            plan = await anyio.to_thread.run_sync(make_plan, self.spec, checkout, pythons, self.settings.glibc)
+            make = partial(make_plan, channels=bool(channels_of(self.settings)))
+            plan = await anyio.to_thread.run_sync(make, self.spec, checkout, pythons, self.settings.glibc)
         except FlopsError as mistake:
             declaration, found = await anyio.to_thread.run_sync(mistakes, checkout, pythons)
             self.errors += [each.body for each in found or [mistake]]
@@ -152,14 +159,18 @@ class _Thinking:
         scratch = anyio.Path(self.work / "sizes" / target.triple)
         await scratch.mkdir(parents=True)
         cache = self.settings.cache_dir / "sizes"
-        sizes = await wheel_sizes(tools.ml_resolver.uv, lock, target, cache, Path(scratch))
+        conda = CondaLock.read(lock)
+        wheels = lock if conda is None else conda.wheels
+        sizes = await wheel_sizes(tools.ml_resolver.uv, wheels, target, cache, Path(scratch))
         self.sizes[target.platform] = sizes
+        why = ASSEMBLED if conda is None else CONDA
         layer = await tools.ml_workshop.kept("mlenv", lock, target, guest())
         self.platforms.append(
             PlatformForecast(
                 platform=target.platform,
-                why="; ".join(filter(None, [ASSEMBLED, torch_class(lock, gpus=self.command.gpus)])),
-                packages=len(lock.versions),
+                way="assembled" if conda is None else "conda",
+                why="; ".join(filter(None, [why, torch_class(wheels, gpus=self.command.gpus)])),
+                packages=len(wheels.versions) + (0 if conda is None else len(conda.packages)),
                 wheel_bytes=sizes.known,
                 unsized=sizes.unknown,
                 layer_bytes=None if layer is None else layer.size,

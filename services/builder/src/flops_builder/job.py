@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -12,13 +13,17 @@ from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
+from flops_registry.base import Base
 from flops_registry.interface import OnBytes, Registry
 
 from flops_builder.assembly import Assembly, Part, guest
+from flops_builder.conda.lock import CondaLock
+from flops_builder.conda.prefix import image_environment
 from flops_builder.dependencies.imports import missing_imports, with_offer
 from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
 from flops_builder.history import History, Kind, Took
+from flops_builder.image.environment import Environment
 from flops_builder.image.files import code_members
 from flops_builder.image.layer import Layer, write_tar
 from flops_builder.image.packing import Packed, Packer
@@ -34,9 +39,7 @@ from flops_builder.resolve.uv import Target
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeRound, SmokeTester
 from flops_builder.source.checkout import Checkout, check_out
-from flops_builder.tools import tools_for
-
-MACHINES: dict[str, Platform] = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "arm64": "linux/arm64"}
+from flops_builder.tools import Tools, channels_of, host_platform, tools_for
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Job:
     work: Path
     smoke_tester: SmokeTester
     packer: Packer
+    bases: Mapping[Platform, Base]
     history: History
     kind: Kind = "new"
     repairs: list[str] = field(default_factory=list)
@@ -68,13 +72,14 @@ class Job:
         """
         checkout = await self._check_out()
         plan = await self._plan(checkout)
-        assembly, python = await self._assembly(plan)
+        tools = await tools_for(plan, self.settings, self.work)
+        assembly = await self._assembly(plan, tools)
         async with tasks() as group:
             for target in plan.targets:
                 group.start_soon(self._runtime, assembly, target)
-            resolution = await self._resolve(plan, assembly)
+            resolution = await self._resolve(plan, assembly, tools)
             for target, lock in resolution.locks.items():
-                group.start_soon(self._environment, checkout, plan, assembly, target, lock, python)
+                group.start_soon(self._environment, checkout, plan, assembly, target, lock, tools.python)
         code = await anyio.to_thread.run_sync(self._code_layer, checkout)
         return await self._publish(plan, assembly, code)
 
@@ -95,41 +100,48 @@ class Job:
 
     async def _plan(self, checkout: Checkout) -> Plan:
         self.meter.at(BuildPhase.CHECK, 0)
-        plan = await anyio.to_thread.run_sync(make_plan, self.spec, checkout, self.command.pythons, self.settings.glibc)
+        make = partial(make_plan, channels=bool(channels_of(self.settings)))
+        plan = await anyio.to_thread.run_sync(make, self.spec, checkout, self.command.pythons, self.settings.glibc)
         self.meter.log(
             f"{plan.declaration.file}: {len(plan.declaration.requirements)} requirements, Python {plan.python}"
         )
         self.repairs += [str(each) for each in plan.repairs]
         self.warnings += plan.warnings
         self.meter.log(*self.repairs, *self.warnings)
+        for name, base in self.bases.items():
+            if base.python not in {None, plan.python}:
+                raise FlopsError(
+                    "FLOPS-B047", f"for {name} it has Python {base.python}, and {plan.python} is asked for"
+                )
         self.meter.at(BuildPhase.CHECK, 1, f"Python {plan.python}")
         return plan
 
-    async def _assembly(self, plan: Plan) -> tuple[Assembly, Path | None]:
-        tools = await tools_for(plan, self.settings, self.work)
+    async def _assembly(self, plan: Plan, tools: Tools) -> Assembly:
         if tools.python is None:
             self.warnings.append(f"no smoke round and no byte code: this machine has no Python {plan.python}")
         elif all(target.platform != host_platform() for target in plan.targets):
             self.warnings.append(f"no smoke round: {host_platform()} is not among the platforms")
         runtime = await anyio.to_thread.run_sync(find_runtime, self.settings.runtime_wheels, self.work / "wheels")
-        assembly = Assembly(
+        return Assembly(
             workshop=tools.workshop,
             resolver=tools.resolver,
             ml_workshop=tools.ml_workshop,
             ml_resolver=tools.ml_resolver,
             runtime=runtime,
             guest=guest(),
+            conda=tools.conda,
         )
-        return assembly, tools.python
 
-    async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
+    async def _resolve(self, plan: Plan, assembly: Assembly, tools: Tools) -> Resolution:
         """A lock for each platform."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        resolution = await locks_for(self.spec, plan, self.registry, assembly.ml_resolver, gpus=self.command.gpus)
+        resolution = await locks_for(self.spec, plan, self.registry, tools, self.meter.log, gpus=self.command.gpus)
         if resolution.again:
             self.meter.log(AGAIN)
+        if assembly.conda.workshop.locks:
+            self.repairs.clear()  # of what PyPI would have been asked for
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
-        first = resolution.locks[plan.targets[0]]
+        first = CondaLock.seen_by_python(resolution.of(plan.targets[0].platform))
         warnings = [*resolution.warnings, *unused(plan.requirements, plan.imports, first, plan.declaration.off)]
         self.repairs += [str(each) for each in resolution.repairs]
         self.warnings += warnings
@@ -146,13 +158,14 @@ class Job:
         """Layers 2 and 4 of one platform, with the smoke round where the platform is ours."""
         async with tasks() as group:
             group.start_soon(self._tracking, assembly, lock, target)
-            here = python is not None and target.platform == host_platform()
+            conda = CondaLock.read(lock)
+            here = (python is not None or conda is not None) and target.platform == host_platform()
             self.meter.at(BuildPhase.INSTALL, 0, f"{len(lock.versions)} packages for {target}")
             environment = await assembly.environment(lock, target, self._line) if here else None
             self.installed += 1
             self.meter.at(BuildPhase.INSTALL, self.installed / len(self.locks))
-            if environment is not None and python is not None:
-                group.start_soon(self._smoke, python, environment.folder, checkout, plan)
+            if environment is not None and (own := environment.python or python) is not None:
+                group.start_soon(self._smoke, own, environment, checkout, plan)
             self.mlenv[target.platform] = await assembly.environment_layer(lock, target, environment)
             await self._pack(assembly, self.mlenv[target.platform])
 
@@ -165,9 +178,9 @@ class Job:
         self.runtime[target.platform] = await assembly.runtime_part(target)
         await self._pack(assembly, self.runtime[target.platform].layer)
 
-    async def _smoke(self, python: Path, environment: Path, checkout: Checkout, plan: Plan) -> None:
+    async def _smoke(self, python: Path, environment: Environment, checkout: Checkout, plan: Plan) -> None:
         file = plan.declaration.file
-        missing = await anyio.to_thread.run_sync(missing_imports, environment, plan.imports, file)
+        missing = await anyio.to_thread.run_sync(missing_imports, environment.folder, plan.imports, file)
         self.warnings += missing
         self.meter.log(*missing)
         memory = self.spec.sla.resource_constraints.memory_limit_bytes
@@ -175,7 +188,8 @@ class Job:
         await anyio.Path(scratch).mkdir()
         smoke = SmokeRound(
             python=python,
-            environment=environment,
+            environment=environment.folder,
+            prefix=environment.prefix,
             code=checkout.code,
             scratch=scratch,
             seconds=self.settings.smoke_seconds,
@@ -200,20 +214,23 @@ class Job:
         for name, lock in self.locks.items():
             runtime, tracking = self.runtime[name], self.tracking[name]
             locks = {"runtime": runtime.lock, "mlenv": lock, "tracking": tracking.lock}
-            platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
+            conda = CondaLock.read(lock)
+            variables = {} if conda is None else image_environment(conda.python)
+            platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks, variables)
             packed |= {layer.digest: await self._pack(assembly, layer) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
         key = key_of_locks(self.spec, plan, gpus=self.command.gpus)
-        push = compose(self.spec, self.command, inputs, plan.python, key, code, platforms, packed)
+        push, images = compose(self.spec, self.command, inputs, plan.python, key, code, platforms, packed, self.bases)
         total = sum({each.digest: each.size for each in packed.values()}.values())
-        self.meter.at(BuildPhase.PUSH, 0, push.images.learner.repository, bytes_done=0, bytes_total=total)
+        total += sum(each.descriptor.size for each in push.borrowed.values())
+        self.meter.at(BuildPhase.PUSH, 0, images.learner.repository, bytes_done=0, bytes_total=total)
         pushed = await self.registry.push(push, self._push_meter(total))
         self.meter.at(BuildPhase.PUSH, 1, f"{pushed.bytes} bytes were new", bytes_done=total, bytes_total=total)
-        self.meter.finish(push.images.image_key)
+        self.meter.finish(images.image_key)
         took = Took(round(self.meter.seconds, 1), self.meter.phase_seconds)
         await anyio.to_thread.run_sync(self.history.note, self.kind, len(self.locks), took)
         return Outcome(
-            images=push.images,
+            images=images,
             repairs=self.repairs,
             warnings=self.warnings,
             bytes_pushed=pushed.bytes,
@@ -245,8 +262,3 @@ class Job:
     def _line(self, line: str) -> None:
         if line.strip():
             self.meter.log(line.rstrip(), stream="code")
-
-
-def host_platform() -> Platform:
-    """The platform of this machine."""
-    return MACHINES.get(platform.machine(), "linux/amd64")

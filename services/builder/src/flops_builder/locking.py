@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from flops_protocol.messages.project import ProjectSpec
@@ -10,6 +12,8 @@ from flops_registry.interface import Registry
 from flops_registry.names import repository_slug
 from packaging.version import InvalidVersion, Version
 
+from flops_builder.conda.lock import CondaLock
+from flops_builder.conda.way import resolve_either
 from flops_builder.dependencies.declaration import Requirement
 from flops_builder.dependencies.repairs import imported
 from flops_builder.history import Kind
@@ -20,21 +24,26 @@ from flops_builder.resolve.explain import place
 from flops_builder.resolve.joint import JointResolver, Request
 from flops_builder.resolve.lock import Lock, lock_key
 from flops_builder.resolve.relax import Relaxation, Resolution
-from flops_builder.resolve.resolver import Resolver
+from flops_builder.tools import Tools
 
 AGAIN = "the locks are those of an earlier build of this commit"
 
 
-async def locks_for(spec: ProjectSpec, plan: Plan, registry: Registry, resolver: Resolver, *, gpus: bool) -> Resolution:
+async def locks_for(
+    spec: ProjectSpec, plan: Plan, registry: Registry, tools: Tools, on_line: Callable[..., None], *, gpus: bool
+) -> Resolution:
     """A lock for each platform of a plan.
 
+    :param on_line: takes what people may want to know of it
     :param gpus: whether the learners' nodes have some
-    :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025, FLOPS-B040
+    :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025, FLOPS-B040, FLOPS-B050 to FLOPS-B053
     """
     known = await registry.find_locks(repository_slug(spec.repository_url), key_of_locks(spec, plan, gpus=gpus))
     if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
         locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
-        return Resolution(locks, warnings=_moved(plan.requirements, locks[plan.targets[0]]), again=True)
+        if (again := tools.conda.known(locks)) is not None:
+            moved = _moved(plan.requirements, CondaLock.seen_by_python(locks[plan.targets[0]]))
+            return replace(again, warnings=moved, again=True)
     request = Request(
         plan.requirements,
         plan.declaration.constraints,
@@ -44,7 +53,10 @@ async def locks_for(spec: ProjectSpec, plan: Plan, registry: Registry, resolver:
         locked=plan.declaration.locked,
         imported=frozenset(each.name for each in plan.requirements if imported(each.name, plan.imports)),
     )
-    return await Relaxation(JointResolver(resolver, request)).resolve()
+    pypi = Relaxation(JointResolver(tools.ml_resolver, request)).resolve
+    conda = None if plan.conda is None else partial(tools.conda.resolve, plan.conda, plan.targets)
+    because = None if plan.conda is None else plan.conda.because
+    return await resolve_either(pypi, conda, because, on_line, hint=plan.could_be_conda)
 
 
 def _moved(requirements: Sequence[Requirement], lock: Lock) -> tuple[str, ...]:
@@ -67,11 +79,12 @@ def _same(locked: str, pinned: str) -> bool:
 
 def key_of_locks(spec: ProjectSpec, plan: Plan, *, gpus: bool) -> str:
     """The same for every build of this commit that asks for the same packages on the same platforms."""
+    specs = [] if plan.declaration.conda is None else [each.text for each in plan.declaration.conda.specs]
     return lock_key(
         spec.repository_url,
         spec.commit,
         [str(each) for each in plan.targets],
-        [each.text for each in (*plan.requirements, *plan.declaration.constraints)],
+        [each.text for each in (*plan.requirements, *plan.declaration.constraints)] + specs,
         *(["gpus"] if gpus else []),
     )
 

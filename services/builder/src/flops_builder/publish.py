@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flops_protocol.identifiers import Digest
 from flops_protocol.images import ImageInputs, SourceInputs
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ImageReference, ImageSet, ProjectSpec, Role
 from flops_protocol.sla import Platform
+from flops_registry.base import Base
 from flops_registry.documents import LOCKS_TYPE, Blob, artifact, index
 from flops_registry.interface import Push
 from flops_registry.names import (
@@ -42,6 +43,8 @@ class Layered:
     tracking: Layer
     locks: Mapping[str, Lock]
     """By layer: `runtime`, `mlenv`, `tracking`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Further variables of the image's configuration."""
 
     @property
     def layers(self) -> tuple[Layer, Layer, Layer]:
@@ -67,8 +70,10 @@ def compose(
     code: Layer,
     platforms: Mapping[Platform, Layered],
     packed: Mapping[Digest, Packed],
-) -> Push:
-    """The two images, their keys, and the locks beside them. `packed`: each layer as it lies in the registry."""
+    bases: Mapping[Platform, Base],
+) -> tuple[Push, ImageSet]:
+    """The two images, their keys, and the locks beside them. `packed`: each layer as it lies in the registry; `bases`:
+    what the layers stand on, if anything."""
     key = ImageInputs(source=inputs, locks={name: each.lock_digest for name, each in sorted(platforms.items())}).key()
     keys = {IMAGE_KEY: key, SOURCE_KEY: command.source_key}
     lock_digest = _digest("".join(f"{name} {each.lock_digest}\n" for name, each in sorted(platforms.items())))
@@ -84,7 +89,8 @@ def compose(
         manifests: dict[Platform, Blob] = {}
         for name, each in platforms.items():
             layers = [each.runtime, each.mlenv, code, *([each.tracking] if role is Role.AGGREGATOR else [])]
-            configuration, manifests[name] = image(role, name, python, layers, packed, about)
+            below = bases.get(name)
+            configuration, manifests[name] = image(role, name, python, layers, packed, about, below, each.environment)
             documents += [configuration, manifests[name]]
         indexes[role] = index(manifests, about)
         documents.append(indexes[role])
@@ -124,7 +130,8 @@ def compose(
         entries.append((manifest, keys | {REFERENCE: f"{title}:{tag}"} | more))
     unique = list({each.digest: each for each in documents}.values())
     files = {each.digest: each.file for each in packed.values()}
-    return Push(files=files, documents=unique, entries=entries, images=images)
+    borrowed = {digest: each for base in bases.values() for digest, each in base.borrowed.items()}
+    return Push(files=files, documents=unique, entries=entries, borrowed=borrowed), images
 
 
 def _attestations(
@@ -158,7 +165,7 @@ def source_inputs(spec: ProjectSpec, command: BuildCommand, base_image: str, bui
         flavor=spec.sla.ml_model_flavor,
         platforms=spec.sla.supported_platforms,
         pythons=command.pythons,
-        base_image=base_image,
+        base_image=command.base_image or base_image,
         runtime_version=command.runtime_version,
         builder_version=builder_version,
         gpus=command.gpus,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from flops_protocol.identifiers import InstanceName, PlanId, ProjectId
 from flops_registry.compression import Compression
@@ -34,8 +34,9 @@ class BuilderSettings(BaseSettings):
 
     builder_version: str = Field(default_factory=lambda: version("flops-builder"))
     """Part of the image key, as the manager computes it."""
-    base_image: Literal["scratch"] = "scratch"
-    """What the layers stand on. Only `scratch` is built in: the node brings Python."""
+    base_image: str = "scratch"
+    """What the layers stand on, where the command does not say: `scratch` (the node brings Python), an image in a
+    registry by tag or digest, or `oci:/folder[:name]`."""
     registry_credentials: Path | None = None
     """A file as Docker's `config.json`; without it, Docker's own of the user who builds."""
     registry_ca: Path | None = None
@@ -70,6 +71,12 @@ class BuilderSettings(BaseSettings):
     lock_hours: float = Field(default=24, ge=0)
     """How long a resolved lock counts for the same requirements."""
 
+    conda_channels: Annotated[list[str], NoDecode] = []
+    """Channels for what PyPI cannot serve, the most important first, separated by commas: names, addresses, folders.
+    Empty: those of conda's own settings on this machine."""
+    conda_channel_names: Annotated[dict[str, list[str]], NoDecode] = {}
+    """Addresses of channels that files name: `name=address`, separated by commas; a name may have several."""
+
     smoke_seconds: float = Field(default=60, gt=0)
     smoke_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)
     """Address space of the smoke round, where the SLA does not say more."""
@@ -88,6 +95,25 @@ class BuilderSettings(BaseSettings):
     def packer(self) -> Packer:
         """Compresses layers."""
         return Packer(self.cache_dir / "packed", self.registry_compression)
+
+    @field_validator("conda_channels", mode="before")
+    @classmethod
+    def _channels(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("conda_channel_names", mode="before")
+    @classmethod
+    def _channel_names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names: dict[str, list[str]] = {}
+        for part in value.split(","):
+            name, equals, address = part.strip().partition("=")
+            if part.strip() and not (name and equals and address):
+                raise ValueError(f"{part.strip()!r} is no name=address")
+            if address:
+                names.setdefault(name, []).append(address)
+        return names
 
     @field_validator("local_repositories", mode="before")
     @classmethod

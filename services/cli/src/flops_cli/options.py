@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from flops_registry.address import check
+
+if TYPE_CHECKING:
+    from flops_registry.opening import Access
 
 
 def _registry(value: str | None) -> str | None:
@@ -35,6 +39,14 @@ Registry = Annotated[
         help="Where images are: oci:/absolute/path or http(s)://host[:port][/namespace]; else the state folder's own.",
     ),
 ]
+Compression = Annotated[
+    Literal["gzip", "zstd"],
+    typer.Option(
+        "--compression",
+        envvar="FLOPS_REGISTRY_COMPRESSION",
+        help="For a registry over HTTP; zstd where it and the engines take it.",
+    ),
+]
 State = Annotated[
     Path,
     typer.Option("--state", envvar="FLOPS_HOME", file_okay=False, help="The state folder of a mesh on this machine."),
@@ -44,3 +56,11 @@ Project = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's I
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the mesh's answer.")]
 
 STATE = Path(".flops")
+
+
+def access() -> Access:
+    """How a registry is reached: by the same variables as those of the services."""
+    from flops_registry.opening import Access
+
+    credentials, authority = os.environ.get("FLOPS_REGISTRY_CREDENTIALS"), os.environ.get("FLOPS_REGISTRY_CA")
+    return Access(Path(credentials) if credentials else None, Path(authority) if authority else None)

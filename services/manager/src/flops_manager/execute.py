@@ -132,9 +132,10 @@ class Executor:
             await self.fail(project, spread.error)
             return
         minors = pythons(nodes, spread)
-        inputs = self.inputs(state, minors, with_gpus=gpus(nodes, spread))
+        base_image = await self.images.pinned(self.settings.base_image)
+        inputs = self.inputs(state, minors, base_image, with_gpus=gpus(nodes, spread))
         key = inputs.key()
-        details = Details(source_key=key, pythons=minors, gpus=inputs.gpus)
+        details = Details(source_key=key, pythons=minors, gpus=inputs.gpus, base_image=base_image)
         images = await self.images.find(state.repository_url, key)
         if images is not None:
             found = Draft(EventName.IMAGE_FOUND, "The images are in the registry", images=images, details=details)
@@ -147,7 +148,7 @@ class Executor:
         await self.store.keep_source(project, state.repository_url, inputs.model_dump_json().encode())
         await self._advance(project, action.attempt, ProjectStage.RESOLVING, drafts, "lookup")
 
-    def inputs(self, state: ProjectState, minors: list[str], *, with_gpus: bool) -> SourceInputs:
+    def inputs(self, state: ProjectState, minors: list[str], base_image: str, *, with_gpus: bool) -> SourceInputs:
         """What the images of a project are looked up by."""
         if state.commit is None:
             raise FlopsError("FLOPS-P010", f"{state.project} is looked up without a commit")
@@ -156,7 +157,7 @@ class Executor:
             state.repository_url,
             state.commit,
             minors,
-            base_image=self.settings.base_image,
+            base_image=base_image,
             runtime_version=self.settings.runtime_version,
             builder_version=self.settings.builder_version,
             with_gpus=with_gpus,

@@ -23,6 +23,13 @@ class ImageLookup(Protocol):
         """
         ...
 
+    async def pinned(self, base_image: str) -> str:
+        """A base image by digest, whatever its tag leads to tomorrow; `scratch` as it is.
+
+        :raises FlopsError: FLOPS-B047 when there is none of that name, FLOPS-B041, FLOPS-B046
+        """
+        ...
+
 
 def source_inputs(
     sla: Sla,

@@ -60,7 +60,7 @@ class Planner:
             sla.ml_repo_url,
             commit,
             pythons(nodes, spread),
-            base_image=self.settings.base_image,
+            base_image=await self.images.pinned(self.settings.base_image),
             runtime_version=self.settings.runtime_version,
             builder_version=self.settings.builder_version,
             with_gpus=gpus(nodes, spread),
@@ -119,6 +119,7 @@ class Planner:
             runtime_version=inputs.runtime_version,
             deadline_seconds=self.settings.plan_seconds,
             gpus=inputs.gpus,
+            base_image=inputs.base_image,
         )
         try:
             build = await self.forecasts.ask(PlanCommand(plan=plan, spec=spec, build=command), node)

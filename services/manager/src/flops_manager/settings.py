@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     runtime_version: str = Field(default_factory=lambda: version("flops-protocol"))
     builder_version: str = Field(default_factory=lambda: version("flops-protocol"))
     base_image: str = "scratch"
+    """What the layers stand on: `scratch`, an image in a registry by tag or digest, or `oci:/folder[:name]`."""
 
     engine: Literal["process"] = "process"
     engine_dir: Path = Path(".flops/engine")

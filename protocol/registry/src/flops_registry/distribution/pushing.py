@@ -13,7 +13,7 @@ from flops_protocol.messages.project import Role
 
 from flops_registry.distribution.book import BlobBook
 from flops_registry.distribution.referrers import SUBJECT, add_to_fallback
-from flops_registry.distribution.upload import Brought, Source, Uploader
+from flops_registry.distribution.upload import Source, Uploader
 from flops_registry.documents import Blob, Manifest, parts, read
 from flops_registry.interface import OnBytes, Push, Pushed
 from flops_registry.names import (
@@ -44,6 +44,7 @@ class Pusher:
     bytes: int = 0
     blobs: int = 0
     skipped: list[Digest] = field(default_factory=list)
+    _sources: dict[Digest, Source] = field(default_factory=dict)
 
     async def run(self) -> Pushed:
         """All of it.
@@ -60,13 +61,10 @@ class Pusher:
                 for blob in parts(manifest.content).blobs:
                     if repository not in wanted.setdefault(blob.digest, []):
                         wanted[blob.digest].append(repository)
-        sources = await anyio.to_thread.run_sync(_sources, self.what, documents)
+        self._sources = await anyio.to_thread.run_sync(_sources, self.what, documents)
         # What is big goes first: it is what the others are waited with.
-        order = sorted(wanted, key=lambda digest: -sources[digest].size)
-        await together(
-            [partial(self._bring, sources[digest], wanted[digest]) for digest in order],
-            BLOBS_AT_ONCE,
-        )
+        order = sorted(wanted, key=lambda digest: -self._size(digest))
+        await together([partial(self._bring, digest, wanted[digest]) for digest in order], BLOBS_AT_ONCE)
         tops = {top.digest for top, _ in places}
         below = [
             partial(self._put, repository, manifest, manifest.digest)
@@ -78,20 +76,43 @@ class Pusher:
         await self._name(places)
         return Pushed(self.bytes, self.blobs, self.skipped)
 
-    async def _bring(self, source: Source, repositories: list[str]) -> None:
-        known = await anyio.to_thread.run_sync(self.book.where, source.digest) if self.book else None
+    async def _bring(self, digest: Digest, repositories: list[str]) -> None:
+        """One blob, into all repositories that need it: into the first, and from there into the others."""
+        name = self.uploader.client.address.name
         moved = False
-        for number, repository in enumerate(repositories):
-            elsewhere = repositories[:1] if number else ([known] if known else [])
-            brought = await self.uploader.bring(repository, source, elsewhere, self.on_bytes)
-            moved = moved or brought is Brought.UPLOADED
+        elsewhere = await self._elsewhere(digest)
+        for repository in repositories:
+            if await self.uploader.take(repository, digest, elsewhere) is None:
+                await self.uploader.upload(repository, await self._source(digest), self.on_bytes)
+                moved = True
+            elsewhere = [name(repositories[0])]
         if self.book:
-            await anyio.to_thread.run_sync(self.book.note, source.digest, repositories[0])
+            await anyio.to_thread.run_sync(self.book.note, digest, name(repositories[0]))
         if moved:
-            self.bytes += source.size
+            self.bytes += self._size(digest)
             self.blobs += 1
         else:
-            self.skipped.append(source.digest)
+            self.skipped.append(digest)
+
+    async def _elsewhere(self, digest: Digest) -> list[str]:
+        """Where else in this registry the blob may be, by the registry's own names."""
+        found = []
+        if self.book and (known := await anyio.to_thread.run_sync(self.book.where, digest)):
+            found.append(known)
+        borrowed = self.what.borrowed.get(digest)
+        if borrowed is not None and borrowed.registry == self.uploader.client.address.origin:
+            found.append(borrowed.repository)
+        return found
+
+    async def _source(self, digest: Digest) -> Source:
+        if digest in self._sources:
+            return self._sources[digest]
+        return Source(digest, self._size(digest), await self.what.borrowed[digest].fetch())
+
+    def _size(self, digest: Digest) -> int:
+        if digest in self._sources:
+            return self._sources[digest].size
+        return self.what.borrowed[digest].descriptor.size
 
     async def _put(self, repository: str, manifest: Blob, reference: str) -> bool:
         """Puts a manifest; whether the registry lists it as a referrer by itself."""

@@ -19,9 +19,8 @@ from flops_registry.distribution.download import download
 from flops_registry.distribution.pushing import Pusher
 from flops_registry.distribution.upload import Uploader
 from flops_registry.documents import (
-    INDEX_TYPE,
     LOCKS_TYPE,
-    MANIFEST_TYPE,
+    MANIFEST_TYPES,
     Descriptor,
     Index,
     Manifest,
@@ -45,7 +44,7 @@ from flops_registry.names import (
 from flops_registry.together import together
 
 AT_ONCE = 6
-DOCUMENTS = {"Accept": f"{INDEX_TYPE}, {MANIFEST_TYPE}"}
+DOCUMENTS = {"Accept": ", ".join(MANIFEST_TYPES)}
 
 
 @dataclass(frozen=True)
@@ -117,6 +116,11 @@ class DistributionRegistry:
             return await Pusher(Uploader(self.client), self.book, push, on_bytes).run()
         except OSError as error:
             raise from_os(error, self.client.address) from error
+
+    async def resolve(self, repository: str, tag: str | None) -> Digest | None:
+        """See `Registry.resolve`."""
+        content = await self._manifest(repository, tag or "latest")
+        return None if content is None else digest_of(content)
 
     async def manifest(self, repository: str, digest: Digest) -> bytes:
         """See `Registry.manifest`."""

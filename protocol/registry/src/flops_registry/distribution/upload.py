@@ -58,17 +58,27 @@ class Uploader:
     ) -> Brought:
         """Has the blob in the repository: asks for it first, then takes it over from where it is, then uploads it.
 
-        :param elsewhere: repositories of the same registry that may have it
+        :param elsewhere: repositories of the same registry that may have it, by the registry's own names
         :param on_bytes: is told of bytes that have arrived (less than none where they were lost again)
         :raises FlopsError: FLOPS-B041, FLOPS-B046
         """
-        if await self.has(repository, source.digest):
+        taken = await self.take(repository, source.digest, elsewhere)
+        if taken is None:
+            await self.upload(repository, source, on_bytes)
+        return taken or Brought.UPLOADED
+
+    async def take(self, repository: str, digest: Digest, elsewhere: Sequence[str]) -> Brought | None:
+        """The first half of `bring`; None when the blob has to be uploaded."""
+        if await self.has(repository, digest):
             return Brought.THERE
         for other in elsewhere:
-            if other != repository and await self._mount(repository, source.digest, other):
+            if other != self.client.address.name(repository) and await self._mount(repository, digest, other):
                 return Brought.MOUNTED
+        return None
+
+    async def upload(self, repository: str, source: Source, on_bytes: Callable[[int], None]) -> None:
+        """The second half."""
         await _Upload(self, repository, source, on_bytes).run()
-        return Brought.UPLOADED
 
     async def has(self, repository: str, digest: Digest) -> bool:
         """Whether the repository has the blob."""
@@ -78,10 +88,10 @@ class Uploader:
     def scope(self, repository: str, mounted_from: str | None = None) -> Scope:
         """Writing there."""
         name = self.client.address.name
-        return Scope(name(repository), writes=True, mounted_from=name(mounted_from) if mounted_from else None)
+        return Scope(name(repository), writes=True, mounted_from=mounted_from)
 
     async def _mount(self, repository: str, digest: Digest, other: str) -> bool:
-        query = urlencode({"mount": digest, "from": self.client.address.name(other)})
+        query = urlencode({"mount": digest, "from": other})
         url = self.client.address.url(repository, f"blobs/uploads/?{query}")
         # A registry that does not, or may not, opens an upload instead; some do not even say so politely.
         reply = await self.client.request(

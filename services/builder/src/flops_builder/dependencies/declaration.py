@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from flops_protocol.errors import FlopsError
 from packaging.requirements import InvalidRequirement
@@ -11,6 +12,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.rules import Rule
+
+if TYPE_CHECKING:
+    from flops_builder.dependencies.conda import CondaFile
 
 
 @dataclass(frozen=True)
@@ -120,3 +124,16 @@ class Declaration:
     """Whether it is a lock, which is honoured exactly."""
     off: frozenset[Rule] = frozenset()
     """Repair rules that are switched off."""
+    conda: CondaFile | None = None
+    """The same as conda reads it, where it is a conda file."""
+    conda_switch: CondaSwitch | None = None
+    """What `flops.toml` says about it."""
+
+
+@dataclass(frozen=True)
+class CondaSwitch:
+    """`conda = true` (or false) of a `flops.toml`, and where it stands."""
+
+    on: bool
+    file: str
+    line: int | None

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from flops_protocol.sla import Platform
 from packaging.version import Version
 
+from flops_builder.dependencies.conda import CONDA_FILES
 from flops_builder.dependencies.declaration import Repair, Requirement, requirement
 from flops_builder.dependencies.rules import Rule
 from flops_builder.resolve.conflict import smallest_move, told
@@ -25,8 +27,6 @@ from flops_builder.resolve.uv import Target
 from flops_builder.resolve.wheels import FirstWheels, ceiling
 from flops_builder.resolve.yanked import Unyanked, unyank
 
-CONDA_FILES = frozenset({"conda.yaml", "conda.yml", "environment.yaml", "environment.yml"})
-
 
 @dataclass(frozen=True)
 class Resolution:
@@ -37,6 +37,10 @@ class Resolution:
     warnings: tuple[str, ...] = ()
     again: bool = False
     """Whether the locks are those of an earlier build."""
+
+    def of(self, platform: Platform) -> Lock:
+        """The lock of a platform, whichever Python it is for."""
+        return next(lock for target, lock in self.locks.items() if target.platform == platform)
 
 
 class Relaxation:

@@ -6,6 +6,7 @@ import structlog
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import ImageSet
 from flops_registry.address import LAYOUT
+from flops_registry.base import pinned
 from flops_registry.names import repository_slug
 from flops_registry.opening import Access, open_registry
 
@@ -32,3 +33,7 @@ class RegistryLookup:
             # A folder that cannot be read holds nothing to be found; what is wrong with it, the push will tell.
             log.warning("the registry cannot be read", registry=self._registry, error=str(error))
             return None
+
+    async def pinned(self, base_image: str) -> str:
+        """See `ImageLookup.pinned`."""
+        return await pinned(base_image, self._access)

@@ -50,6 +50,8 @@ class Details(_Stored):
     """The Python minors that the source key stands for."""
     gpus: bool = False
     """Whether the learners' nodes have GPUs, as the source key says."""
+    base_image: str | None = None
+    """The base image that the source key stands for, by digest."""
     placement: Placement | None = None
     void_epoch: int | None = None
     """On a lost actor: what its process said up to this epoch counts no more."""

@@ -57,6 +57,7 @@ class ProjectState:
     source_key: str | None = None
     pythons: tuple[str, ...] = ()
     gpus: bool = False
+    base_image: str | None = None
     images: ImageSet | None = None
     actors: Mapping[str, Actor] = field(default_factory=dict)
     round: int = 0
@@ -127,6 +128,7 @@ def fold(state: ProjectState | None, entry: Entry) -> ProjectState:
         source_key=details.source_key or state.source_key,
         pythons=tuple(details.pythons) or state.pythons,
         gpus=details.gpus or state.gpus,
+        base_image=details.base_image or state.base_image,
         images=event.images or state.images,
         training=event.training or state.training,
         outcome=details.outcome or state.outcome,
@@ -144,6 +146,7 @@ def _again(state: ProjectState) -> ProjectState:
         source_key=None,
         pythons=(),
         gpus=False,
+        base_image=None,
         images=None,
         actors={},
         round=0,
