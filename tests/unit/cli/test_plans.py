@@ -78,6 +78,15 @@ def test_all_is_there_and_nothing_is_wider_than_the_terminal() -> None:
     assert "accepted" not in text
 
 
+@pytest.mark.parametrize(
+    ("way", "text"),
+    [("conda", "linux/amd64  from conda's channels: why"), ("of-tomorrow", "linux/amd64  of-tomorrow: why")],
+)
+def test_every_way_is_told(way: str, text: str) -> None:
+    platforms = [PlatformForecast(platform="linux/amd64", way=way, why="why", packages=1)]
+    assert text in shown(REPORT.model_copy(update={"build": BUILD.model_copy(update={"platforms": platforms})}))
+
+
 def test_changes_stand_in_the_order_of_the_file_and_those_of_a_line_are_one() -> None:
     changes = plans.merged(BUILD.repairs)
     assert [(each.place, each.before, each.after) for each in changes] == [

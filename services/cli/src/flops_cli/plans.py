@@ -16,7 +16,8 @@ from rich.text import Text
 from flops_cli.output import Output, error_text
 from flops_cli.tables import size
 
-WAYS = {"assembled": "assembled from wheels"}
+WAYS = {"assembled": "assembled from wheels", "conda": "from conda's channels"}
+"""How people call the ways; one that is not known yet goes by its own name."""
 TIMED = ("building", "deploying", "training")
 """The stages that take time; the others are over before one has read of them."""
 

@@ -32,7 +32,7 @@ class PlatformForecast(Message):
 
     platform: Platform
     way: str = "assembled"
-    """How its ML environment is made; `assembled`: from wheels, without running anything."""
+    """How its ML environment is made: `assembled`, from wheels; `conda`, from conda's channels."""
     why: str = ""
     packages: int = Field(default=0, ge=0)
     wheel_bytes: int | None = Field(default=None, ge=0)
