@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from flops_manager.durations import stage_seconds
+from flops_manager.durations import stage_seconds, too_long
 from flops_protocol.messages.project import EventName, ProjectEvent, ProjectStage
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -27,6 +27,11 @@ def test_the_last_attempt_counts_and_training_goes_by_its_rounds() -> None:
         event(7, 610, ProjectStage.COMPLETED, entered, attempt=2),
     ]
     assert stage_seconds(events, rounds=4) == {"deploying": 4.0, "training": 12.0}
+
+
+def test_a_stage_that_will_not_make_its_deadline_is_noticed() -> None:
+    told = too_long({"building": 134.4, "training": 20, "deploying": 3}, {"building": 100, "training": 20})
+    assert told == ["building will take about 134 s, and deadlines.building allows 100 s"]
 
 
 def test_nothing_is_known_of_nothing() -> None:

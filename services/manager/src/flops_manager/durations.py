@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from flops_protocol.messages.project import EventName, ProjectEvent, ProjectStage
 
 FORESEEN = (ProjectStage.DEPLOYING, ProjectStage.TRAINING)
 """Stages whose time depends on the repository and its data; what a build takes, the builder knows better."""
+
+
+def too_long(seconds: Mapping[str, float], deadlines: Mapping[str, float]) -> list[str]:
+    """A notice for each stage that is expected to take longer than its deadline allows."""
+    return [
+        f"{stage} will take about {expected:.0f} s, and deadlines.{stage} allows {deadlines[stage]:.0f} s"
+        for stage, expected in seconds.items()
+        if expected > deadlines.get(stage, expected)
+    ]
 
 
 def stage_seconds(events: Sequence[ProjectEvent], rounds: int) -> dict[str, float]:

@@ -16,7 +16,7 @@ from flops_protocol.messages.requests import NodeVerdict, PlanReport, PlanReques
 from flops_protocol.sla import Sla
 
 from flops_manager.commands import DEFAULT_PYTHONS
-from flops_manager.durations import stage_seconds
+from flops_manager.durations import stage_seconds, too_long
 from flops_manager.forecasts import Forecasts
 from flops_manager.lookup import ImageLookup, difference, gpus, pythons, source_inputs
 from flops_manager.nodes import Nodes
@@ -83,6 +83,7 @@ class Planner:
         seconds = await self._seconds(sla)
         if build is not None and build.seconds is not None:
             seconds[ProjectStage.BUILDING.value] = build.seconds
+        deadlines = sla.deadlines.model_dump()
         return PlanReport(
             repository_url=sla.ml_repo_url,
             commit=commit,
@@ -92,8 +93,8 @@ class Planner:
             missed=missed,
             placement=verdicts,
             stages=stages,
-            deadlines=sla.deadlines.model_dump(),
-            notices=notices,
+            deadlines=deadlines,
+            notices=[*notices, *too_long(seconds, deadlines)],
             errors=errors,
             build=build,
             seconds=seconds,
@@ -117,7 +118,7 @@ class Planner:
             pythons=inputs.pythons or list(DEFAULT_PYTHONS),
             source_key=inputs.key(),
             runtime_version=inputs.runtime_version,
-            deadline_seconds=self.settings.plan_seconds,
+            deadline_seconds=min(self.settings.plan_seconds, sla.deadlines.building),
             gpus=inputs.gpus,
             base_image=inputs.base_image,
         )

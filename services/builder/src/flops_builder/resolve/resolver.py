@@ -58,7 +58,8 @@ class Resolver:
             try:
                 lock = Lock(await _offline_first(compiled, options) if asked else await compiled(options=options))
             except UnresolvableError as error:
-                await anyio.to_thread.run_sync(self.store.put_refusal, key, error.explanation)
+                if error.lasting:
+                    await anyio.to_thread.run_sync(self.store.put_refusal, key, error.explanation)
                 raise
         await anyio.to_thread.run_sync(self.store.put, key, lock)
         return lock

@@ -19,6 +19,7 @@ from flops_builder.resolve.index import Index
 from flops_builder.resolve.lock import yanked_line
 
 MACHINES: dict[Platform, str] = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+NO_SOLUTION = "No solution found"
 YANKED = re.compile(r'(?m)^warning: `([^`=]+)==([^`]+)` is yanked(?: \(reason: "(.*)"\))?')
 UNREACHABLE = re.compile(
     r"failed to fetch|connection refused|connect error|error sending request|dns error|network connectivity|timed out|"
@@ -51,6 +52,11 @@ class UnresolvableError(Exception):
         super().__init__(explanation)
         self.explanation = explanation
         """What uv printed, without colours."""
+
+    @property
+    def lasting(self) -> bool:
+        """Whether uv has looked everywhere, so that asking again soon gives the same."""
+        return NO_SOLUTION in self.explanation
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,7 @@ class Uv:
 
 def _failure(finished: Finished) -> UnresolvableError | FlopsError:
     text = finished.errors.strip()
-    if "No solution found" in text:
+    if NO_SOLUTION in text:
         return UnresolvableError(text)
     if UNREACHABLE.search(text):
         return FlopsError("FLOPS-B025", _last_causes(text))
