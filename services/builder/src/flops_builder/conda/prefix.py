@@ -33,7 +33,9 @@ SCRIPT = re.compile(r"^\.(?P<name>.+)-(?:pre-link|post-link)\.sh$")
 OWN_INTERPRETER = re.compile(rb"^#! ?" + re.escape(PLACE.encode()) + rb"/bin/(?P<program>[^\s/]+)(?P<rest>[^\n]*)")
 
 
-async def link(packages: Sequence[CondaPackage], channels: Channels, target: Target, prefix: Path, cache: Path) -> None:
+async def link(
+    packages: Sequence[CondaPackage], channels: Channels, target: Target, prefix: Path, cache: Path, seconds: float
+) -> None:
     """Fetches what the cache does not have, checks it, and links everything into an empty folder. Nothing is executed.
 
     :raises FlopsError: FLOPS-B040 when there is no room, FLOPS-B052 when a package cannot be had as the lock has it
@@ -41,16 +43,20 @@ async def link(packages: Sequence[CondaPackage], channels: Channels, target: Tar
     try:
         records = [each.record(channels) for each in packages]
         await anyio.to_thread.run_sync(_check_files, records)
-        await rattler.install(
-            records,
-            prefix,
-            cache_dir=cache / "conda" / "packages",
-            installed_packages=[],
-            platform=rattler.Subdir(SUBDIRS[target.platform]),
-            execute_link_scripts=False,
-            show_progress=False,
-            alternative_target_prefix=PLACE,
-        )
+        with anyio.fail_after(seconds):
+            await rattler.install(
+                records,
+                prefix,
+                cache_dir=cache / "conda" / "packages",
+                installed_packages=[],
+                platform=rattler.Subdir(SUBDIRS[target.platform]),
+                client=rattler.Client.default_client(),
+                execute_link_scripts=False,
+                show_progress=False,
+                alternative_target_prefix=PLACE,
+            )
+    except TimeoutError as error:
+        raise FlopsError("FLOPS-B052", f"the packages were not there within {seconds:.0f} s") from error
     except LookupError as error:
         raise FlopsError("FLOPS-B052", f"no configured channel has {error}") from error
     except (InstallerError, LinkError, TransactionError, OSError) as error:

@@ -121,8 +121,8 @@ def virtual_packages(target: Target) -> list[rattler.GenericVirtualPackage]:
 
 
 def open_gateway(cache: Path) -> rattler.Gateway:
-    """The channels' indexes, kept below the cache."""
-    return rattler.Gateway(cache_dir=cache / "conda" / "repodata")
+    """The channels' indexes, kept below the cache; asked with what the machine has to get in (netrc, keyring, …)."""
+    return rattler.Gateway(cache_dir=cache / "conda" / "repodata", client=rattler.Client.default_client())
 
 
 def public_text(channels: Sequence[Channel], text: str) -> str:

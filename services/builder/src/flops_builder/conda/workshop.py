@@ -55,7 +55,9 @@ class CondaWorkshop:
                 await anyio.to_thread.run_sync(os.utime, place)
             else:
                 async with appearing(place) as new:
-                    await link(packages, self.channels, target, new / "root", self.wheels.folder)
+                    await link(
+                        packages, self.channels, target, new / "root", self.wheels.folder, self.wheels.uv.seconds
+                    )
         return place / "root"
 
     async def environment(
