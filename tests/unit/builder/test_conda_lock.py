@@ -145,6 +145,8 @@ def test_a_prefix_without_its_makers_notes(tmp_path):
     cached.write_text("big")
     (prefix / "share" / "linked").symlink_to(cached)
     (prefix / "share" / "beside").symlink_to("a")
+    (prefix / "share" / "absolute").symlink_to("/etc/hostname")
+    (prefix / "share" / "above").symlink_to("../../outside")
     members = {each.name.removeprefix("opt/flops/mlenv/"): each for each in prefix_members(prefix, tmp_path / "cache")}
     assert {name for name in members if not name.startswith("bin/")} == {
         "conda-meta/history",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -148,6 +149,10 @@ class CondaResolver:
         except FlopsError as error:
             body = error.body
             detail = body.detail.replace(f"{folder.as_uri()}/", "").replace(str(folder), "conda")
+            brought = [
+                f"{name} {provided[name]}" for name in provided if re.search(rf"(?<![\w.-]){name}(?![\w-])", detail)
+            ]
+            detail += f". conda brings {', '.join(brought)}" if brought else ""
             raise FlopsError(body.code, detail, hint=body.hint, file=_real(body.file), line=body.line) from error
         wheels = on_top.locks[target].without(set(provided))
         return CondaLock(packages, target.python, provided, wheels), on_top, scripts
