@@ -16,7 +16,7 @@ from flops_protocol.errors import FlopsError
 from rattler.index import index_fs
 
 from tests.conda.channel import MINOR, make_channel
-from tests.conda.packages import Package
+from tests.conda.packages import Package, python_package
 from tests.integration.builder.test_build import BOTH, blob, document, layers
 
 pytestmark = pytest.mark.timeout(300)
@@ -157,7 +157,7 @@ async def test_the_bill_of_materials_names_what_conda_brought(conda_bench, repos
     (layer,) = document(conda_bench.registry, entry["digest"])["layers"]
     components = document(conda_bench.registry, layer["digest"])["components"]
     purls = {each.get("purl") for each in components}
-    assert "pkg:conda/lab-signal@1.1?build=pyh_0&subdir=noarch&type=conda" in purls
+    assert "pkg:conda/lab-signal@1.1?build=pyh_0&channel=lab&subdir=noarch&type=conda" in purls
     assert len({each["bom-ref"] for each in components}) == len(components)
     assert not any(
         each["name"] == "six"
@@ -264,6 +264,24 @@ async def test_what_pip_is_to_bring_fits_what_conda_brings(conda_bench, reposito
     body = await refused(conda_bench, repository, environment("python", "six", pip="six==1.15.0"))
     assert (body.code, body.file, body.line) == ("FLOPS-B022", "environment.yml", 5)
     assert "conda brings six 1.16.0" in body.detail
+
+
+async def test_what_comes_from_pypi_is_repaired_as_ever(conda_bench, repository):
+    files = FILES | environment("python", "six", "lab-signal", pip="sklearn")
+    outcome = await conda_bench.build(repository, repository.commit(files))
+    assert any(each.startswith("[renamed] sklearn → scikit-learn") for each in outcome.repairs)
+
+
+async def test_what_pip_is_to_bring_wants_something_else_than_conda_brings(conda_bench, repository, tmp_path):
+    channel = await make_channel(tmp_path / "lab")
+    python_package("six", "1.4.1", {"six.py": ""}).write(channel)
+    await index_fs(channel)
+    conda_bench.settings = conda_bench.settings.model_copy(update={"conda_channels": [str(channel)]})
+    files = environment("python", "six=1.4.1", pip="python-dateutil==2.9.0.post0")
+    body = await refused(conda_bench, repository, files)
+    assert (body.code, body.file, body.line) == ("FLOPS-B022", "environment.yml", 5)
+    assert body.detail.endswith(". conda brings six 1.4.1")
+    assert str(conda_bench.settings.cache_dir) not in body.detail
 
 
 async def test_a_channel_that_is_none(conda_bench, repository, tmp_path):

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from flops_builder.conda.explain import facts
 from flops_builder.conda.lock import CondaLock, CondaPackage
 from flops_builder.conda.prefix import prefix_members, unrun_scripts
@@ -63,8 +65,9 @@ def test_the_bill_of_materials_says_where_a_package_is_from():
     components = json.loads(bill.content)["components"]
     assert [each["purl"] for each in components] == [
         "pkg:pypi/six@1.16.0",
-        "pkg:conda/pytorch@1.0?build=py_0&subdir=noarch&type=conda",
+        "pkg:conda/pytorch@1.0?build=py_0&channel=lab&subdir=noarch&type=conda",
     ]
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill.content.decode()) is None
 
 
 def test_what_conda_brings_has_the_same_address_in_every_build(tmp_path):
@@ -142,6 +145,8 @@ def test_a_prefix_without_its_makers_notes(tmp_path):
     cached.write_text("big")
     (prefix / "share" / "linked").symlink_to(cached)
     (prefix / "share" / "beside").symlink_to("a")
+    (prefix / "share" / "absolute").symlink_to("/etc/hostname")
+    (prefix / "share" / "above").symlink_to("../../outside")
     members = {each.name.removeprefix("opt/flops/mlenv/"): each for each in prefix_members(prefix, tmp_path / "cache")}
     assert {name for name in members if not name.startswith("bin/")} == {
         "conda-meta/history",

@@ -42,6 +42,7 @@ class CondaPackage:
         """Its package URL (purl specification, type `conda`)."""
         about = {
             "build": self.build,
+            "channel": self.url.rsplit("/", 3)[-3].removeprefix("file:"),
             "subdir": self.subdir,
             "type": "conda" if self.url.endswith(".conda") else "tar.bz2",
         }

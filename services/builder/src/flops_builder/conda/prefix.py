@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -126,9 +127,16 @@ def prefix_members(prefix: Path, cache: Path) -> Iterable[Member]:
             # Where the cache's disk has no hard links, rattler links like this; in an image it would point at nothing.
             yield Member(each.name, bool(Path(each.link).stat().st_mode & 0o100), file=Path(each.link))
             continue
+        if each.link is not None and _leads_outside(each.name, each.link):
+            continue  # no node unpacks it, and on none it would point at anything that was meant
         script = _movable(each.file) if each.name.startswith(f"{ROOT}/mlenv/bin/") and each.file else None
         yield each if script is None else Member(each.name, each.executable, content=script)
     yield Member(MARK, content=b"")
+
+
+def _leads_outside(name: str, link: str) -> bool:
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
+    return not target.startswith(f"{ROOT}/mlenv/")
 
 
 def _movable(file: Path) -> bytes | None:
