@@ -37,6 +37,10 @@ def test_a_project_on_a_registry(server: RegistryServer, numbers: Path, shared: 
         again = up.run_project(sla(url))
         assert again.document["status"]["images"]["lookup"] == "found"
         assert not (up.state / "registry").exists()
+        (listed,) = up.flops("images", "--json").document
+        assert listed["image_key"] == done.document["status"]["images"]["image_key"]
+        assert len(listed["projects"]) == 2
+        assert up.flops("images", "prune", "--older-than", "0s", "--json").document["removed"] == []
     finally:
         assert up.end() == 0
     assert up.left() == []

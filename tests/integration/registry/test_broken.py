@@ -103,7 +103,7 @@ async def test_a_download_goes_on_where_it_broke(proxy, source, tmp_path):
     assert proxy.cuts == 2
     assert file.read_bytes() == CONTENT
     assert sum(arrived) == len(CONTENT)
-    assert proxy.received - before < 1.1 * len(CONTENT)
+    assert proxy.received - before < 1.5 * len(CONTENT)  # without going on, it would be more than twice as much
     assert [path.name for path in file.parent.iterdir()] == ["blob"]
 
 

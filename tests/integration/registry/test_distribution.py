@@ -72,7 +72,7 @@ class TestDistribution(RegistrySuite):
         kinds = sorted(each.artifact_type or "" for each in found)
         assert LOCKS_TYPE in kinds
         assert len(kinds) == 3
-        tagged = await registry._manifest(image.repository, fallback_tag(image.digest))
+        tagged = await registry.named(image.repository, fallback_tag(image.digest))
         assert read(tagged, Index).manifests == found
 
     async def test_repositories_may_lie_in_a_namespace(self, server, tmp_path):
@@ -91,8 +91,8 @@ class TestDistribution(RegistrySuite):
         made = await sample(tmp_path / "made", reference, compression="zstd")
         await registry.push(made.push)
         tag = f"{'a' * 12}-{made.images.image_key.removeprefix('sha256:')[:12]}"
-        index = json.loads(await registry._manifest(f"{SLUG}/aggregator", tag))
-        manifest = json.loads(await registry._manifest(f"{SLUG}/aggregator", index["manifests"][0]["digest"]))
+        index = json.loads(await registry.named(f"{SLUG}/aggregator", tag))
+        manifest = json.loads(await registry.named(f"{SLUG}/aggregator", index["manifests"][0]["digest"]))
         assert {layer["mediaType"] for layer in manifest["layers"]} == {"application/vnd.oci.image.layer.v1.tar+zstd"}
         configuration = json.loads(await registry.content(f"{SLUG}/aggregator", manifest["config"]["digest"]))
         assert len(configuration["rootfs"]["diff_ids"]) == len(manifest["layers"])

@@ -167,6 +167,13 @@ class Configuration(Document):
     rootfs: RootFilesystem = RootFilesystem()
 
 
+class Listed(Document):
+    """A page of a registry's repositories, or of a repository's tags (distribution-spec 1.1, "Listing Tags")."""
+
+    repositories: list[str] | None = None
+    tags: list[str] | None = None
+
+
 class _Pointing(Document):
     manifests: list[Descriptor] = []
     layers: list[Descriptor] = []

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from flops_registry.documents import (
 from flops_registry.failures import from_os
 from flops_registry.interface import OnBytes, Push, Pushed, nobody
 from flops_registry.names import IMAGE_KEY, IMAGE_SET, LOCK_KEY, REFERENCE, SOURCE_KEY, TITLE
+from flops_registry.uses import UseBook
 
 LOCK_SECONDS = 60.0
 
@@ -47,6 +48,11 @@ class LayoutRegistry:
     """A folder on this machine. It need not be there yet."""
 
     folder: Path
+
+    @property
+    def uses(self) -> UseBook:
+        """When each image was used last."""
+        return UseBook(self.folder / "used")
 
     @property
     def compressed(self) -> bool:
@@ -79,7 +85,7 @@ class LayoutRegistry:
     async def resolve(self, repository: str, tag: str | None) -> Digest | None:
         """See `Registry.resolve`."""
         del repository
-        entries = await anyio.to_thread.run_sync(self._entries)
+        entries = await anyio.to_thread.run_sync(self.entries)
         if tag is None:
             return entries[0].digest if len(entries) == 1 else None
         named = [entry.digest for entry in entries if entry.annotations.get(REFERENCE) == tag]
@@ -93,7 +99,7 @@ class LayoutRegistry:
         """See `Registry.content`."""
         del repository
         try:
-            return await anyio.to_thread.run_sync(self._document, digest)
+            return await anyio.to_thread.run_sync(self.read_document, digest)
         except OSError as error:
             raise from_os(error, f"{self.folder}: {digest}") from error
         except ValueError as error:
@@ -104,10 +110,10 @@ class LayoutRegistry:
         del repository, scratch, on_bytes
         if not await anyio.to_thread.run_sync(self._has, blob.digest, blob.size):
             raise FlopsError("FLOPS-B041", f"{self.folder}: {blob.digest} is not there in its full size")
-        return self._path(blob.digest)
+        return self.path(blob.digest)
 
     def _find(self, source_key: Digest) -> ImageSet | None:
-        for entry in reversed(self._entries()):
+        for entry in reversed(self.entries()):
             if entry.annotations.get(SOURCE_KEY) != source_key or IMAGE_SET not in entry.annotations:
                 continue
             try:
@@ -116,7 +122,7 @@ class LayoutRegistry:
                 continue  # written by another version of the mesh: it is built anew
             if images.image_key != entry.annotations.get(IMAGE_KEY):
                 continue
-            if all(self._whole(image.digest) for image in (images.learner, images.aggregator)):
+            if self._take_for_use(images):
                 # The folder may have been moved since.
                 here = {"registry": f"oci:{self.folder}"}
                 return images.model_copy(
@@ -128,19 +134,34 @@ class LayoutRegistry:
                 )
         return None
 
+    def _take_for_use(self, images: ImageSet) -> bool:
+        """Whether all of it is there; then its use is noted, so that nobody tidies it away from now on."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # in a folder that is read-only nobody tidies up either
+                stack.enter_context(self.locked())
+            whole = all(self._whole(image.digest) for image in (images.learner, images.aggregator))
+            if whole:
+                self.uses.note(images.image_key)
+            return whole
+
     def _find_locks(self, lock_key: str) -> Mapping[str, str] | None:
-        for entry in reversed(self._entries()):
+        for entry in reversed(self.entries()):
             if entry.artifact_type != LOCKS_TYPE or entry.annotations.get(LOCK_KEY) != lock_key:
                 continue
             try:
-                manifest = read(self._document(entry.digest), Manifest)
-                return {layer.annotations[TITLE]: self._path(layer.digest).read_text() for layer in manifest.layers}
+                manifest = read(self.read_document(entry.digest), Manifest)
+                return {layer.annotations[TITLE]: self.path(layer.digest).read_text() for layer in manifest.layers}
             except (OSError, ValueError, KeyError):
                 continue  # a part is missing: as if it were not there
         return None
 
-    def _document(self, digest: Digest) -> bytes:
-        path = self._path(digest)
+    def read_document(self, digest: Digest) -> bytes:
+        """A small blob's bytes, compared with their digest.
+
+        :raises OSError: when it cannot be read
+        :raises ValueError: when it is too big, or something else
+        """
+        path = self.path(digest)
         if path.stat().st_size > MAX_DOCUMENT_BYTES:
             raise ValueError(f"{digest} is too big for a document")
         content = path.read_bytes()
@@ -151,7 +172,7 @@ class LayoutRegistry:
     def _whole(self, digest: Digest) -> bool:
         """Whether a document and everything below it is there, in its full size."""
         try:
-            below = parts(self._document(digest))
+            below = parts(self.read_document(digest))
         except (OSError, ValueError):
             return False
         return all(self._has(part.digest, part.size) for part in (*below.documents, *below.blobs)) and all(
@@ -164,12 +185,14 @@ class LayoutRegistry:
         skipped: list[Digest] = []
         try:
             self._bring(push, brought, skipped)
-            with self._locked():
+            with self.locked():
                 # Another builder that failed may have taken back what we have skipped.
                 self._bring(push, brought, [])
                 self._write_index(push)
+                for key in {about[IMAGE_KEY] for _, about in push.entries if IMAGE_KEY in about}:
+                    self.uses.note(key)
         except BaseException:
-            with contextlib.suppress(OSError), self._locked():
+            with contextlib.suppress(OSError), self.locked():
                 self._take_back(brought)
             raise
         return Pushed(sum(brought.values()), len(brought), skipped)
@@ -193,24 +216,28 @@ class LayoutRegistry:
         new = self.folder / "blobs" / "sha256" / f".{uuid7()}"
         try:
             write(new)
-            new.replace(self._path(digest))
+            new.replace(self.path(digest))
         finally:
             new.unlink(missing_ok=True)
 
     def _take_back(self, brought: Mapping[Digest, int]) -> None:
-        kept: set[str] = set()
-        waiting = [entry.digest for entry in self._entries()]
+        for digest in brought.keys() - self.reachable(entry.digest for entry in self.entries()):
+            self.path(digest).unlink(missing_ok=True)
+
+    def reachable(self, digests: Iterable[Digest]) -> set[Digest]:
+        """These documents, and everything below them."""
+        reached: set[Digest] = set()
+        waiting = list(digests)
         while waiting:
             digest = waiting.pop()
-            if digest in kept:
+            if digest in reached:
                 continue
-            kept.add(digest)
+            reached.add(digest)
             with contextlib.suppress(OSError, ValueError):
-                below = parts(self._document(digest))
+                below = parts(self.read_document(digest))
                 waiting += [part.digest for part in below.documents]
-                kept |= {part.digest for part in below.blobs}
-        for digest in brought.keys() - kept:
-            self._path(digest).unlink(missing_ok=True)
+                reached |= {part.digest for part in below.blobs}
+        return reached
 
     def _write_index(self, push: Push) -> None:
         new_entries = [
@@ -218,13 +245,14 @@ class LayoutRegistry:
         ]
         references = {entry["annotations"][REFERENCE] for entry in new_entries}
         others = [
-            entry for entry in self._raw_entries() if entry.get("annotations", {}).get(REFERENCE) not in references
+            entry for entry in self.raw_entries() if entry.get("annotations", {}).get(REFERENCE) not in references
         ]
         index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [*others, *new_entries]}
-        self._replace("oci-layout", {"imageLayoutVersion": "1.0.0"})
-        self._replace("index.json", index)
+        self.replace_document("oci-layout", {"imageLayoutVersion": "1.0.0"})
+        self.replace_document("index.json", index)
 
-    def _replace(self, name: str, value: Mapping[str, Any]) -> None:
+    def replace_document(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replaces a file of the layout in one step."""
         new = self.folder / f".{name}-{uuid7()}"
         try:
             with new.open("w") as stream:
@@ -235,14 +263,18 @@ class LayoutRegistry:
         finally:
             new.unlink(missing_ok=True)
 
-    def _entries(self) -> list[Descriptor]:
+    def entries(self) -> list[Descriptor]:
+        """What the index points at.
+
+        :raises FlopsError: FLOPS-B041 when it cannot be read
+        """
         entries = []
-        for entry in self._raw_entries():
+        for entry in self.raw_entries():
             with contextlib.suppress(ValidationError):  # what others put there need not be readable to us
                 entries.append(Descriptor.model_validate(entry))
         return entries
 
-    def _raw_entries(self) -> list[dict[str, Any]]:
+    def raw_entries(self) -> list[dict[str, Any]]:
         """The entries with all that others may have written into them."""
         path = self.folder / "index.json"
         try:
@@ -259,7 +291,11 @@ class LayoutRegistry:
         return entries
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Nobody else changes the index, or takes blobs away, while the block runs.
+
+        :raises FlopsError: FLOPS-B041 when somebody else has it for too long
+        """
         with (self.folder / ".lock").open("w") as stream:
             deadline = time.monotonic() + LOCK_SECONDS
             while True:
@@ -276,11 +312,12 @@ class LayoutRegistry:
 
     def _has(self, digest: Digest, size: int) -> bool:
         try:
-            return self._path(digest).stat().st_size == size
+            return self.path(digest).stat().st_size == size
         except FileNotFoundError:
             return False
 
-    def _path(self, digest: Digest) -> Path:
+    def path(self, digest: Digest) -> Path:
+        """Where a blob is; it may be missing."""
         return self.folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 

@@ -18,6 +18,7 @@ from flops_registry.distribution.client import Client, Patience
 from flops_registry.distribution.registry import DistributionRegistry
 from flops_registry.interface import Registry
 from flops_registry.layout import LayoutRegistry
+from flops_registry.uses import UseBook
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,12 @@ class Access:
 
 @asynccontextmanager
 async def open_registry(
-    reference: str, access: Access | None = None, book: BlobBook | None = None
+    reference: str, access: Access | None = None, book: BlobBook | None = None, uses: UseBook | None = None
 ) -> AsyncIterator[Registry]:
     """The registry that a reference names, while the block runs.
 
     :param book: what is known of the blobs of registries, for a builder
+    :param uses: where it is noted when an image of a server is used; a folder has a place for that itself
     :raises FlopsError: FLOPS-B041 when it is of a kind that is not known, FLOPS-B046 when the file with credentials is
         damaged
     """
@@ -56,7 +58,7 @@ async def open_registry(
     known = await anyio.to_thread.run_sync(_credentials, access, address)
     async with http_transport(access.authority) as transport:
         client = Client(address, transport, Authority(address, transport, known), access.patience)
-        yield DistributionRegistry(client, book.of(str(address)) if book else None)
+        yield DistributionRegistry(client, book.of(str(address)) if book else None, uses)
 
 
 def _credentials(access: Access, address: Address) -> credentials.Credentials | None:

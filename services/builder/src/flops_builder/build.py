@@ -45,7 +45,7 @@ async def build(
     meter = Meter(report, await anyio.to_thread.run_sync(history.expected, "new", platforms))
     try:
         with anyio.fail_after(command.deadline_seconds):
-            async with open_registry(command.registry, settings.access, settings.blob_book) as registry:
+            async with open_registry(command.registry, settings.access, settings.blob_book, settings.uses) as registry:
                 found = await registry.find(repository_slug(spec.repository_url), command.source_key)
                 if found is not None:
                     meter.finish("the images are there already")

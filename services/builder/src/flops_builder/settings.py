@@ -11,6 +11,7 @@ from flops_protocol.identifiers import InstanceName, PlanId, ProjectId
 from flops_registry.compression import Compression
 from flops_registry.distribution.book import BlobBook
 from flops_registry.opening import Access
+from flops_registry.uses import UseBook
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -90,6 +91,11 @@ class BuilderSettings(BaseSettings):
     def blob_book(self) -> BlobBook:
         """What is known of the blobs of registries."""
         return BlobBook(self.cache_dir / "registries")
+
+    @property
+    def uses(self) -> UseBook:
+        """When images of a server were used last: what `flops images` reads."""
+        return UseBook(self.cache_dir / "images")
 
     @property
     def packer(self) -> Packer:

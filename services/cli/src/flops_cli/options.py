@@ -11,6 +11,9 @@ from flops_registry.address import check
 
 if TYPE_CHECKING:
     from flops_registry.opening import Access
+    from flops_registry.uses import UseBook
+
+    from flops_cli.mesh.state import StateFolder
 
 
 def _registry(value: str | None) -> str | None:
@@ -56,6 +59,19 @@ Project = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's I
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the mesh's answer.")]
 
 STATE = Path(".flops")
+
+
+def registry_of(chosen: str | None, home: StateFolder) -> str:
+    """The registry that is meant: the one that was named, that of the mesh of the state folder, or the folder's own."""
+    mesh = home.mesh()
+    return chosen or (mesh.registry if mesh is not None else None) or f"oci:{home.registry}"
+
+
+def uses(home: StateFolder) -> UseBook:
+    """When images of a server were used: where manager and builder note it."""
+    from flops_registry.uses import UseBook
+
+    return UseBook(home.cache / "images")
 
 
 def access() -> Access:

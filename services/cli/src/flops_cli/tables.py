@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from flops_protocol.messages.mesh import NodeStatus
 from flops_protocol.messages.project import ProjectSpec, ProjectStage, ProjectStatus
 from flops_protocol.messages.requests import ProjectSummary, Reply
+from flops_registry.housekeeping.interface import Removed, StoredImage
 from rich.markup import escape
 from rich.table import Table
 
@@ -25,6 +27,39 @@ def submitted(output: Output, reply: Reply) -> None:
     output.console.print(f"Project [bold]{reply.project}[/]{known}")
     for notice in reply.notices:
         output.console.print(f"  [yellow]notice[/] {escape(notice)}")
+
+
+def images(output: Output, found: Sequence[StoredImage], projects: Mapping[str, Sequence[str]]) -> None:
+    """The images of a registry."""
+    if not found:
+        output.console.print("No images yet: the first project of a repository brings them.")
+        return
+    table = _table("repository", "commit", "image key", "platforms", "size", "last used", "projects")
+    for image in found:
+        table.add_row(
+            escape(image.slug),
+            image.commit[:12],
+            image.image_key.removeprefix("sha256:")[:12],
+            ", ".join(image.platforms),
+            f"{image.bytes / 1e6:.1f} MB",
+            "not known" if image.last_used is None else f"{image.last_used:%Y-%m-%d %H:%M}",
+            ", ".join(projects.get(image.image_key, ())),
+        )
+    output.console.print(table)
+
+
+def pruned(output: Output, removed: Removed, *, dry_run: bool) -> None:
+    """What has been removed from a registry."""
+    for image in removed.images:
+        output.console.print(
+            f"{'would go' if dry_run else 'removed'}  [bold]{escape(image.slug)}[/] {image.commit[:12]}  "
+            f"[dim]{image.image_key.removeprefix('sha256:')[:12]}[/]"
+        )
+    if not removed.images:
+        output.console.print("Nothing is that old.")
+    elif not dry_run:
+        freed = "the registry frees their bytes" if removed.bytes is None else f"{removed.bytes / 1e6:.1f} MB are free"
+        output.console.print(f"{len(removed.images)} images are gone; {freed}.")
 
 
 def projects(output: Output, found: list[ProjectSummary]) -> None:

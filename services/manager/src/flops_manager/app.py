@@ -16,6 +16,7 @@ from flops_protocol.errors import FlopsError
 from flops_protocol.messages.mesh import ServiceStatus
 from flops_protocol.messages.project import EventName
 from flops_protocol.process.start import configure_log, read_settings, serve
+from flops_registry.uses import UseBook
 
 from flops_manager.adapters.git import GitResolver
 from flops_manager.adapters.mqtt import connect
@@ -107,7 +108,7 @@ async def _run(settings: Settings, bus: Bus, store: Store, engine: Engine, stop:
     )
     nodes = Nodes(engine, bus, settings.scan_seconds)
     resolver = GitResolver(settings)
-    images = RegistryLookup(settings.registry, settings.access)
+    images = RegistryLookup(settings.registry, settings.access, UseBook(settings.cache_dir / "images"))
     executor = Executor(settings, policy, store, bus, engine, nodes, resolver, images, now)
     reconciler = Reconciler(executor, policy, now, settings.reconcile_seconds)
     pump = Pump(store, bus)

@@ -28,12 +28,14 @@ class Scope:
     repository: str
     writes: bool = False
     mounted_from: str | None = None
+    deletes: bool = False
 
     def words(self) -> list[str]:
         """As tokens name it."""
         if not self.repository:
             return ["registry:catalog:*"]
-        own = f"repository:{self.repository}:{'pull,push' if self.writes else 'pull'}"
+        actions = "pull,delete" if self.deletes else "pull,push" if self.writes else "pull"
+        own = f"repository:{self.repository}:{actions}"
         return [own, *([f"repository:{self.mounted_from}:pull"] if self.mounted_from else [])]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import anyio
 import anyio.to_thread
 from flops_protocol.errors import FlopsError
 
@@ -43,7 +44,8 @@ async def download(
                     raise client.failed(f"{repository}: {blob.digest}", error, failures) from error
                 await client.patience.pause(failures, getattr(error, "asked", None))
     finally:
-        await anyio.to_thread.run_sync(taken.file.close)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(taken.file.close)
     if f"sha256:{taken.hash.hexdigest()}" != blob.digest:
         part.unlink(missing_ok=True)
         raise FlopsError("FLOPS-B041", f"{client.address}: {blob.digest} comes with other bytes than its digest says")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import anyio.to_thread
 from flops_protocol.errors import FlopsError
 from flops_protocol.identifiers import Digest
 from flops_protocol.messages.project import ImageReference, ImageSet, Role
@@ -42,6 +43,7 @@ from flops_registry.names import (
     source_tag,
 )
 from flops_registry.together import together
+from flops_registry.uses import UseBook
 
 AT_ONCE = 6
 DOCUMENTS = {"Accept": ", ".join(MANIFEST_TYPES)}
@@ -53,6 +55,7 @@ class DistributionRegistry:
 
     client: Client
     book: BlobBook | None = None
+    uses: UseBook | None = None
 
     @property
     def compressed(self) -> bool:
@@ -62,7 +65,7 @@ class DistributionRegistry:
     async def find(self, slug: str, source_key: Digest) -> ImageSet | None:
         """See `Registry.find`. A tag only leads to a manifest; whether it is the one is what its annotations say."""
         learner_at, aggregator_at = f"{slug}/{Role.LEARNER}", f"{slug}/{Role.AGGREGATOR}"
-        learner = await self._tagged(learner_at, source_tag(source_key))
+        learner = await self.tagged(learner_at, source_tag(source_key))
         if learner is None:
             return None
         index, digest = learner
@@ -70,7 +73,7 @@ class DistributionRegistry:
         key = about.get(IMAGE_KEY, "")
         if about.get(SOURCE_KEY) != source_key or not key:
             return None
-        aggregator = await self._tagged(aggregator_at, image_tag(key))
+        aggregator = await self.tagged(aggregator_at, image_tag(key))
         if aggregator is None:
             return None
         other, other_digest = aggregator
@@ -87,6 +90,8 @@ class DistributionRegistry:
             )
         except ValidationError:
             return None  # written by another version of the mesh: it is built anew
+        # Noted first: nobody tidies away what is being looked at.
+        await self._note(key)
         if await self._whole(learner_at, index) and await self._whole(aggregator_at, other):
             return images
         return None
@@ -94,7 +99,7 @@ class DistributionRegistry:
     async def find_locks(self, slug: str, lock_key: str) -> Mapping[str, str] | None:
         """See `Registry.find_locks`."""
         repository = f"{slug}/{Role.LEARNER}"
-        content = await self._manifest(repository, lock_tag(lock_key))
+        content = await self.named(repository, lock_tag(lock_key))
         if content is None:
             return None
         try:
@@ -113,18 +118,21 @@ class DistributionRegistry:
         push finds it there.
         """
         try:
-            return await Pusher(Uploader(self.client), self.book, push, on_bytes).run()
+            pushed = await Pusher(Uploader(self.client), self.book, push, on_bytes).run()
         except OSError as error:
             raise from_os(error, self.client.address) from error
+        for key in {about[IMAGE_KEY] for _, about in push.entries if IMAGE_KEY in about}:
+            await self._note(key)
+        return pushed
 
     async def resolve(self, repository: str, tag: str | None) -> Digest | None:
         """See `Registry.resolve`."""
-        content = await self._manifest(repository, tag or "latest")
+        content = await self.named(repository, tag or "latest")
         return None if content is None else digest_of(content)
 
     async def manifest(self, repository: str, digest: Digest) -> bytes:
         """See `Registry.manifest`."""
-        content = await self._manifest(repository, digest)
+        content = await self.named(repository, digest)
         if content is None:
             raise FlopsError("FLOPS-B041", f"{self.client.address}: {repository}@{digest} is not there")
         return self._compared(digest, content)
@@ -143,8 +151,9 @@ class DistributionRegistry:
         except OSError as error:
             raise from_os(error, target) from error
 
-    async def _tagged(self, repository: str, tag: str) -> tuple[Index, Digest] | None:
-        content = await self._manifest(repository, tag)
+    async def tagged(self, repository: str, tag: str) -> tuple[Index, Digest] | None:
+        """The index that a tag leads to, and its digest; None when there is none."""
+        content = await self.named(repository, tag)
         if content is None:
             return None
         try:
@@ -152,10 +161,15 @@ class DistributionRegistry:
         except ValueError:
             return None
 
-    async def _manifest(self, repository: str, reference: str) -> bytes | None:
+    async def named(self, repository: str, reference: str) -> bytes | None:
+        """A manifest by tag or digest; None when it is not there."""
         url = self.client.address.url(repository, f"manifests/{reference}")
         reply = await self.client.request("GET", url, self._scope(repository), expected={200, 404}, headers=DOCUMENTS)
         return reply.content if reply.status == 200 else None
+
+    async def _note(self, image_key: Digest) -> None:
+        if self.uses is not None:
+            await anyio.to_thread.run_sync(self.uses.note, image_key)
 
     async def _whole(self, repository: str, index: Index) -> bool:
         """Whether every manifest of an index is there, and all that they point at."""
@@ -163,7 +177,7 @@ class DistributionRegistry:
         seen: set[Digest] = set()
 
         async def manifest(descriptor: Descriptor) -> None:
-            content = await self._manifest(repository, descriptor.digest)
+            content = await self.named(repository, descriptor.digest)
             if content is None or digest_of(content) != descriptor.digest:
                 missing.append(descriptor.digest)
                 return
