@@ -59,7 +59,7 @@ CASES = [
         files={"requirements__txt": "numpy\njinja2==3.1.4\nmarkupsafe<2\n"},
         says="markupsafe",
     ),
-    Case("no wheel", "FLOPS-B023", files={"requirements__txt": "numpy\ndocopt==0.6.2\n"}, says="docopt"),
+    Case("no wheel", "FLOPS-B023", files={"requirements__txt": "numpy\npywin32\n"}, says="pywin32"),
     Case(
         "Python that nobody has",
         "FLOPS-B024",

@@ -38,6 +38,7 @@ from flops_builder.resolve.uv import Target, Uv
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeRound, SmokeTester
 from flops_builder.source.checkout import Checkout, check_out
+from flops_builder.sourcing import all_there, sources, wheelhouse
 
 MACHINES: dict[str, Platform] = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "arm64": "linux/arm64"}
 
@@ -72,7 +73,7 @@ class Job:
         async with tasks() as group:
             for target in plan.targets:
                 group.start_soon(self._runtime, assembly, target)
-            resolution = await self._resolve(plan, assembly)
+            resolution = await self._resolve(plan, assembly, python)
             for target, lock in resolution.locks.items():
                 group.start_soon(self._environment, checkout, plan, assembly, target, lock, python)
         code = await anyio.to_thread.run_sync(self._code_layer, checkout)
@@ -133,17 +134,22 @@ class Job:
         )
         return assembly, python
 
-    async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
+    async def _resolve(self, plan: Plan, assembly: Assembly, python: Path | None) -> Resolution:
         """A lock for each platform: those that this commit was built with before, where the registry has them."""
         self.meter.at(BuildPhase.RESOLVE, 0)
         known = await self.registry.find_locks(self._lock_key(plan))
-        if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
-            locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
+        titles = {target: lock_title(target.platform, "mlenv") for target in plan.targets}
+        locks = {target: Lock(known[title]) for target, title in titles.items() if title in known} if known else {}
+        if len(locks) == len(titles) and await anyio.to_thread.run_sync(all_there, locks.values(), self.settings):
             resolution = Resolution(locks)
             self.meter.log("the locks are those of an earlier build of this commit")
         else:
             request = Request(plan.requirements, plan.declaration.constraints, plan.targets, plan.declaration.off)
-            resolution = await Relaxation(JointResolver(assembly.ml_resolver, request)).resolve()
+            house = wheelhouse(self.settings, plan, assembly, python, host_platform(), self.work, self._line)
+            building = sources(self.settings, assembly, house, self.work)
+            resolution = await Relaxation(JointResolver(assembly.ml_resolver, request), building).resolve()
+            self.warnings += house.warnings
+            self.meter.log(*house.warnings)
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
         self.repairs += [str(each) for each in resolution.repairs]
         self.warnings += resolution.warnings

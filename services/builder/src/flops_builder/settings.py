@@ -55,6 +55,18 @@ class BuilderSettings(BaseSettings):
     lock_hours: float = Field(default=24, ge=0)
     """How long a resolved lock counts for the same requirements."""
 
+    build_wheels: bool = True
+    """Whether a package that has no wheel may be built from its source."""
+    wheel_seconds: float = Field(default=900, gt=0)
+    """How long building one wheel may take."""
+    wheel_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)
+    wheel_processes: int = Field(default=256, gt=0)
+    wheel_file_bytes: int = Field(default=2048 * MEBIBYTE, gt=0)
+    """How big a file that a build writes may become."""
+    max_source_bytes: int = Field(default=512 * MEBIBYTE, gt=0)
+    """How big a source archive may be."""
+    max_source_files: int = Field(default=50_000, gt=0)
+
     smoke_seconds: float = Field(default=60, gt=0)
     smoke_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)
     """Address space of the smoke round, where the SLA does not say more."""

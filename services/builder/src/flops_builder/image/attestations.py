@@ -14,7 +14,7 @@ from flops_protocol.images import SourceInputs
 from flops_protocol.sla import Platform
 
 from flops_builder.image.documents import ANNOTATION, Blob, document
-from flops_builder.resolve.lock import Lock
+from flops_builder.resolve.lock import Built, Lock
 from flops_builder.source.location import public_url
 
 BILL_TYPE = "application/vnd.cyclonedx+json"
@@ -35,8 +35,11 @@ def bill_of_materials(name: str, image: Digest, platform: Platform, locks: Mappi
             "bom-ref": f"{layer}/{package}@{version}",
             "name": package,
             "version": version,
-            **({} if "://" in version else {"purl": f"pkg:pypi/{package}@{version}"}),
-            "properties": [{"name": f"{ANNOTATION}.layer", "value": layer}],
+            **_identity(package, version, lock.built.get(package)),
+            "properties": [
+                {"name": f"{ANNOTATION}.layer", "value": layer},
+                *_origin(lock.built.get(package)),
+            ],
         }
         for layer, lock in sorted(locks.items())
         for package, version in sorted(lock.versions.items())
@@ -58,6 +61,17 @@ def bill_of_materials(name: str, image: Digest, platform: Platform, locks: Mappi
         "components": components,
     }
     return document(BILL_TYPE, value)
+
+
+def _identity(package: str, version: str, built: Built | None) -> dict[str, Any]:
+    """The package URL of what an index has, and the hash of what was built here."""
+    from_index = "://" not in version and (built is None or "://" not in built.origin)
+    purl = {"purl": f"pkg:pypi/{package}@{version}"} if from_index else {}
+    return purl | ({} if built is None else {"hashes": [{"alg": "SHA-256", "content": built.sha256}]})
+
+
+def _origin(built: Built | None) -> list[dict[str, str]]:
+    return [] if built is None else [{"name": f"{ANNOTATION}.built-from", "value": built.origin}]
 
 
 def provenance(name: str, image: Digest, inputs: SourceInputs, locks: Mapping[Platform, Digest]) -> Blob:

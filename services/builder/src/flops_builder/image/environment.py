@@ -22,6 +22,7 @@ from flops_builder.image.files import environment_members
 from flops_builder.image.layer import Layer, LayerCache
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.uv import Target, Uv
+from flops_builder.sdist.wheel import find_wheel
 
 FORMAT = "1"
 """Part of every key of the cache: count it up when layers are written in another way."""
@@ -103,7 +104,8 @@ class Workshop:
         try:
             await anyio.Path(new / "root").mkdir(parents=True)
             if lock.versions:
-                await self.uv.install(lock.text, target, new / "root", new, on_line=on_line)
+                text = lock.installable(lambda sha256: find_wheel(self.folder / "wheels", sha256))
+                await self.uv.install(text, target, new / "root", new, on_line=on_line)
             await anyio.to_thread.run_sync(_copy, extra, new / "root")
             if self.compiler is not None:
                 compiled = await self.compiler.compile(new / "root", name)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from flops_protocol.sla import Platform
+from packaging.requirements import Requirement as Parsed
 
 from flops_builder.dependencies.declaration import Requirement
 from flops_builder.dependencies.names import TORCH
@@ -11,7 +14,8 @@ from flops_builder.failing import tasks
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.resolver import Resolver
 from flops_builder.resolve.torch import cpu_constraints, same_release
-from flops_builder.resolve.uv import Target, UnresolvableError
+from flops_builder.resolve.uv import MACHINES, Target, UnresolvableError
+from flops_builder.sdist.wheel import BuiltWheel
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class JointResolver:
 
     resolver: Resolver
     request: Request
+    wheels: dict[str, dict[Platform, BuiltWheel]] = field(default_factory=dict)
+    """What was built from source for this request, by normalised name and platform."""
 
     async def attempt(self, requirements: Sequence[Requirement], limits: Sequence[str] = ()) -> Attempt:
         """These requirements, for every target at once, within the request's constraints and these.
@@ -80,8 +86,44 @@ class JointResolver:
             return {}
         return lock.versions
 
+    async def sources(self, requirements: Sequence[Requirement], names: Sequence[str], target: Target) -> str:
+        """A `pylock.toml` (PEP 751) with the source archives of some packages in the place of their wheels.
+
+        What those packages need is not in it.
+
+        :raises UnresolvableError: when there is none
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        """
+        limits = [each.text for each in self.request.constraints]
+        return await self.resolver.sources(
+            self._texts(requirements, target), names, target, limits, self._fitting(target)
+        )
+
+    async def wheel(self, name: str, version: str, target: Target) -> str:
+        """The file name of the wheel of a release that has one; empty when uv does not say.
+
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        """
+        return await self.resolver.wheel(f"{name}=={version}", target)
+
+    def _fitting(self, target: Target) -> list[BuiltWheel]:
+        return [found for _, built in sorted(self.wheels.items()) if (found := built.get(target.platform))]
+
+    def _texts(self, requirements: Sequence[Requirement], target: Target) -> list[str]:
+        """The requirements, where source code is wanted with the wheel that was built of it."""
+        texts = []
+        for each in requirements:
+            wheel = self.wheels.get(each.name, {}).get(target.platform) if each.parsed.url else None
+            if wheel is None:
+                texts.append(each.text)
+                continue
+            parsed = Parsed(str(each.parsed))
+            parsed.url = wheel.file.as_uri()
+            texts.append(str(parsed))
+        return texts
+
     async def _lock(self, requirements: Sequence[Requirement], target: Target, limits: Sequence[str]) -> Lock:
-        texts = [each.text for each in requirements]
+        texts, wheels = self._texts(requirements, target), self._fitting(target)
         limits = [*(each.text for each in self.request.constraints), *limits]
         find_links = self.resolver.uv.index.find_links
         cpu = cpu_constraints(requirements, target, find_links)
@@ -89,9 +131,26 @@ class JointResolver:
             cpu = cpu or same_release(cpu_constraints(requirements, other, find_links))
         if cpu:
             try:
-                return await self.resolver.lock(texts, target, constraints=[*limits, *cpu])
+                return await self.resolver.lock(texts, target, constraints=[*limits, *cpu], wheels=wheels)
             except UnresolvableError as error:
                 if not any(name in error.explanation for name in TORCH):
                     raise
                 # another package wants another PyTorch: then what the index has
-        return await self.resolver.lock(texts, target, constraints=limits)
+        return await self.resolver.lock(texts, target, constraints=limits, wheels=wheels)
+
+
+def applies(each: Requirement, target: Target) -> bool:
+    """Whether a requirement's marker holds on a target."""
+    if each.parsed.marker is None:
+        return True
+    environment = {
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "os_name": "posix",
+        "platform_machine": MACHINES[target.platform],
+        "python_version": target.python,
+        "python_full_version": f"{target.python}.0",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+    }
+    return each.parsed.marker.evaluate(environment)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flops_protocol.identifiers import Digest, uuid7
 from packaging.utils import canonicalize_name
 
+from flops_builder.sdist.wheel import BuiltWheel
+
 PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;\\]+)|@\s*(\S+))")
+BUILT = re.compile(r"(?m)^    # built from (\S+)$")
+HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 VIA = re.compile(r"(?m)^\s+#(?:\s+via)?\s+([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*$")
 
 
@@ -22,6 +26,16 @@ def _entries(text: str) -> Iterator[tuple[str, str, list[str]]]:
         if found := PINNED.match(entry):
             by: list[str] = [canonicalize_name(name) for name in VIA.findall(entry)]
             yield canonicalize_name(found.group(1)), found.group(2) or found.group(3), by
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a lock says of a wheel that was built from source."""
+
+    sha256: str
+    """Of the wheel."""
+    origin: str
+    """See `BuiltWheel.origin`."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,30 @@ class Lock:
     def versions(self) -> dict[str, str]:
         """Version by normalised name; for one by URL, the URL."""
         return {name: version for name, version, _ in _entries(self.text)}
+
+    @property
+    def built(self) -> dict[str, Built]:
+        """What was built from source, by normalised name."""
+        found: dict[str, Built] = {}
+        for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", self.text):
+            origin, name, hashed = BUILT.search(entry), PINNED.match(entry), HASH.search(entry)
+            if origin and name and hashed:
+                found[canonicalize_name(name.group(1))] = Built(hashed.group(1), origin.group(1))
+        return found
+
+    def installable(self, find: Callable[[str], Path | None]) -> str:
+        """The lock's text with the files of what was built from source, which no index has.
+
+        :param find: the wheel with this SHA-256
+        :raises KeyError: when one is not there
+        """
+        text = self.text
+        for name, built in self.built.items():
+            file = find(built.sha256)
+            if file is None:
+                raise KeyError(name)
+            text = re.sub(rf"(?mi)^({_spelled(name)})==[^\s;\\]+", rf"\1 @ {file.as_uri()}", text)
+        return text
 
     def closure(self, name: str) -> frozenset[str]:
         """The package with everything that it wants, and that those want, by who wants what (normalised names)."""
@@ -63,6 +101,22 @@ class Lock:
             if not (found := PINNED.match(entry)) or canonicalize_name(found.group(1)) not in names
         ]
         return Lock("".join(kept))
+
+
+def with_origins(text: str, wheels: Sequence[BuiltWheel]) -> str:
+    """A lock's text as it is on every machine: what was built by version, hash and origin, without a path."""
+    for each in wheels:
+        entry = re.compile(rf"(?mi)^({_spelled(each.name)})(?:==[^\s;\\]+| @ \S+)(.*(?:\n    --hash=.*)*)")
+        found = entry.search(text)
+        if found and each.sha256 in found.group(2):
+            pinned = f"{found.group(1)}=={each.version} \\\n    --hash=sha256:{each.sha256}"
+            text = f"{text[: found.start()]}{pinned}\n    # built from {each.origin}{text[found.end() :]}"
+    return text
+
+
+def _spelled(name: str) -> str:
+    """A pattern for a normalised name, however it is written (PEP 503)."""
+    return name.replace("-", "[-_.]+")
 
 
 def lock_key(*parts: str | Sequence[str]) -> str:

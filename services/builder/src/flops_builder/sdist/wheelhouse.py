@@ -1,0 +1,240 @@
+"""Wheels built from source on this machine, each once, kept by what they were made from.
+
+A build runs in a sandbox, in a virtual environment of its own with what `[build-system]` asks for. That comes from
+wheels only: nothing of a package runs while it is fetched, resolved or installed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+from flops_protocol.errors import FlopsError
+from flops_protocol.identifiers import uuid7
+
+from flops_builder.resolve.lock import Lock, lock_key
+from flops_builder.resolve.resolver import Resolver
+from flops_builder.resolve.uv import Target, UnresolvableError
+from flops_builder.sdist.build_system import BuildSystem, BuildSystemError, read_build_system
+from flops_builder.sdist.fetching import Source
+from flops_builder.sdist.sandbox import Ended, Limits, OverLimitError, Sandbox
+from flops_builder.sdist.wheel import BadWheelError, BuiltWheel, find_wheel, needs_glibc, project_of, rewrite
+
+FORMAT = "1"
+"""Part of every key: count it up when wheels are built in another way."""
+BACKEND = Path(__file__).with_name("backend.py")
+SOURCE_DATE_EPOCH = "315532800"
+"""1 January 1980 (reproducible-builds.org): the first moment that a ZIP archive can tell."""
+NO_COMPILER = re.compile(
+    r"command '[^']*(?:cc|gcc|g\+\+|clang|cl\.exe|c\+\+|gfortran|ld)[^']*' failed: No such file|"
+    r"unable to execute '[^']*': No such file|No such file or directory: '[^']*(?:cc|gcc|g\+\+|clang|c\+\+|gfortran)'|"
+    r"No CMAKE_C(?:XX)?_COMPILER could be found|Unknown compiler\(s\)|can't find Rust compiler|cargo.*not found|"
+    r"(?:gcc|g\+\+|cc|clang): (?:command )?not found|error: Microsoft Visual C"
+)
+NO_HEADER = re.compile(r"fatal error: (\S+): No such file")
+WANTS_NETWORK = re.compile(
+    r"Network is unreachable|Temporary failure in name resolution|Name or service not known|"
+    r"Could not resolve host|No address associated with hostname|\[Errno (?:101|-2|-3|-5)\]|"
+    r"failed to lookup address|Unable to access .*https?://|urlopen error|ConnectionError|"
+    r"Failed to establish a new connection"
+)
+NO_MEMORY = re.compile(r"MemoryError|Cannot allocate memory|out of memory|virtual memory exhausted|bad_alloc")
+NO_PROCESS = re.compile(r"Resource temporarily unavailable|can't start new thread")
+TOLD_LINES = 12
+
+
+@dataclass(frozen=True)
+class Wheelhouse:
+    """Builds wheels on this machine's platform."""
+
+    folder: Path
+    """The cache."""
+    scratch: Path
+    resolver: Resolver
+    """For what a build needs: the site's own index."""
+    python: Path | None
+    """This machine's Python of the minor; None: it has none, and nothing can be built."""
+    target: Target
+    """This machine's platform with that Python."""
+    limits: Limits
+    on_line: Callable[[str], None]
+    warnings: list[str] = field(default_factory=list)
+    """What is worth telling of the builds so far."""
+
+    async def build(self, source: Source, name: str, version: str | None) -> BuiltWheel:
+        """The wheel of a source, from the cache or built now.
+
+        :param version: what the wheel has to have; None: any
+        :raises FlopsError: FLOPS-B023 when nothing can be built here; FLOPS-B026, FLOPS-B027, FLOPS-B029 when building
+            fails; FLOPS-B028 when the source is something else; FLOPS-B025, FLOPS-B040
+        """
+        title = name if version is None else f"{name}=={version}"
+        if self.python is None:
+            detail = f"{title} has to be built, and this machine has no Python {self.target.python}"
+            raise FlopsError("FLOPS-B023", detail)
+        try:
+            system = read_build_system(source.folder)
+        except BuildSystemError as error:
+            raise FlopsError("FLOPS-B026", f"{title} ({source.origin}): {error}") from error
+        lock = await self._lock(title, system.requires)
+        key = lock_key(FORMAT, source.digest, str(self.target), lock.digest)
+        known = await anyio.to_thread.run_sync(self._known, key)
+        if known is None:
+            known = await self._build(self.python, source, title, name, version, system, lock, key)
+        self._tell_glibc(known)
+        return known
+
+    def _known(self, key: str) -> BuiltWheel | None:
+        record = self.folder / "keys" / key
+        try:
+            kept = json.loads(record.read_text())
+            file = find_wheel(self.folder, kept["sha256"])
+            os.utime(record)
+            return None if file is None else BuiltWheel(file=file, **kept)
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+
+    def _keep(self, wheel: Path, key: str, name: str, version: str, origin: str) -> BuiltWheel:
+        new = self.folder / f".{uuid7()}"
+        new.mkdir(parents=True)
+        try:
+            sha256 = rewrite(wheel, new / wheel.name)
+            place = self.folder / "files" / sha256
+            place.mkdir(parents=True, exist_ok=True)
+            (new / wheel.name).replace(place / wheel.name)
+            kept = {"name": name, "version": version, "sha256": sha256, "origin": origin}
+            (new / "record").write_text(json.dumps(kept))
+            (self.folder / "keys").mkdir(exist_ok=True)
+            (new / "record").replace(self.folder / "keys" / key)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        return BuiltWheel(file=place / wheel.name, **kept)
+
+    async def _build(
+        self,
+        python: Path,
+        source: Source,
+        title: str,
+        name: str,
+        version: str | None,
+        system: BuildSystem,
+        lock: Lock,
+        key: str,
+    ) -> BuiltWheel:
+        self.on_line(f"{title} has no wheel: it is built from {source.origin}")
+        room = self.scratch / uuid7()
+        output = room / "output"
+        await anyio.Path(output).mkdir(parents=True)
+        try:
+            build = Build(self, python, source, title, system, room)
+            await build.prepare(lock)
+            wanted = await build.hook("requires", [])
+            if isinstance(wanted, list) and wanted:
+                await build.prepare(await self._lock(title, [*system.requires, *(str(each) for each in wanted)]))
+            built = output / Path(str(await build.hook("wheel", [str(output)]))).name
+            has = project_of(built.name, name, version)
+            return await anyio.to_thread.run_sync(self._keep, built, key, name, has, source.origin)
+        except BadWheelError as error:
+            raise FlopsError("FLOPS-B028", f"{title} ({source.origin}): {error}") from error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(lambda: shutil.rmtree(room, ignore_errors=True))
+
+    async def _lock(self, title: str, requires: Sequence[str]) -> Lock:
+        if not requires:
+            return Lock("")
+        try:
+            return await self.resolver.lock(list(requires), self.target)
+        except UnresolvableError as error:
+            detail = f"what {title} needs to be built cannot be had as wheels: {error.explanation[-600:]}"
+            raise FlopsError("FLOPS-B026", detail) from error
+
+    def _tell_glibc(self, wheel: BuiltWheel) -> None:
+        wanted = None if wheel.pure else needs_glibc(wheel.file)
+        promised = tuple(int(part) for part in self.target.glibc.split("."))
+        if wanted is not None and wanted > promised:
+            self.warnings.append(
+                f"{wheel.name} was built on this machine and wants glibc {wanted[0]}.{wanted[1]} of the nodes, not "
+                f"{self.target.glibc}"
+            )
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build in its room: the virtual environment, and the backend's hooks in the sandbox."""
+
+    house: Wheelhouse
+    python: Path
+    source: Source
+    title: str
+    system: BuildSystem
+    room: Path
+
+    async def prepare(self, lock: Lock) -> None:
+        """A virtual environment with exactly what the lock says."""
+        venv = self.room / "venv"
+        await anyio.to_thread.run_sync(lambda: shutil.rmtree(venv, ignore_errors=True))
+        await self.house.resolver.uv.venv(self.python, venv, lock.text, self.room)
+
+    async def hook(self, hook: str, output: Sequence[str]) -> object:
+        """What a hook of the backend returns.
+
+        :raises FlopsError: FLOPS-B026, FLOPS-B027, FLOPS-B029
+        """
+        result = self.room / f"{hook}.json"
+        interpreter = self.room / "venv" / "bin" / "python"
+        paths = json.dumps(self.system.paths)
+        command: list[str | Path] = [interpreter, "-I", BACKEND, result, hook, self.system.backend, paths, *output]
+        sandbox = Sandbox(self.house.limits, self.room)
+        try:
+            ended = await sandbox.run(
+                command, folder=self.source.folder, environment=self._environment(), on_line=self.house.on_line
+            )
+        except OverLimitError as error:
+            raise FlopsError("FLOPS-B027", f"{self.title}: while it was built, {error}") from error
+        if ended.in_network:
+            told = f"builds of wheels could use the network: this machine says {ended.in_network}"
+            if told not in self.house.warnings:
+                self.house.warnings.append(told)
+        try:
+            return json.loads(await anyio.Path(result).read_text())
+        except (FileNotFoundError, ValueError):
+            raise failure(self.title, ended) from None
+
+    def _environment(self) -> dict[str, str]:
+        mapped = f"-g0 -ffile-prefix-map={self.source.folder}=. -ffile-prefix-map={self.room}=."
+        return {
+            "PATH": f"{self.room}/venv/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH,
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # Paths of this build must not show in what is compiled: the same source gives the same wheel.
+            "CFLAGS": mapped,
+            "CXXFLAGS": mapped,
+            "RUSTFLAGS": f"--remap-path-prefix={self.source.folder}=. --remap-path-prefix={self.room}=.",
+        }
+
+
+def failure(title: str, ended: Ended) -> FlopsError:
+    """Why a backend has built nothing, by what it printed."""
+    text = "\n".join(ended.tail)
+    tail = "\n".join(ended.tail[-TOLD_LINES:]) or f"exit code {ended.returncode}"
+    if NO_MEMORY.search(text):
+        return FlopsError("FLOPS-B027", f"{title}: while it was built, memory ran out:\n{tail}")
+    if NO_PROCESS.search(text):
+        return FlopsError("FLOPS-B027", f"{title}: while it was built, it started too many processes:\n{tail}")
+    if WANTS_NETWORK.search(text):
+        return FlopsError("FLOPS-B029", f"{title}:\n{tail}")
+    if NO_COMPILER.search(text):
+        hint = "Install a compiler (gcc, g++) on the machine that builds, or take a version that has a wheel."
+        return FlopsError("FLOPS-B026", f"{title} needs a compiler that this machine does not have:\n{tail}", hint=hint)
+    if header := NO_HEADER.search(text):
+        hint = f"Install the library that brings {header.group(1)}, or take a version that has a wheel."
+        return FlopsError("FLOPS-B026", f"{title} needs {header.group(1)}:\n{tail}", hint=hint)
+    return FlopsError("FLOPS-B026", f"{title}:\n{tail}")
