@@ -17,14 +17,16 @@ from flops_builder.conda.solver import Solver, UnsolvableError
 from flops_builder.conda.stubs import stub_requirements
 from flops_builder.conda.wish import CondaWish
 from flops_builder.conda.workshop import CondaWorkshop
-from flops_builder.dependencies.declaration import Repair, Requirement
+from flops_builder.dependencies.declaration import Repair, Requirement, requirement
 from flops_builder.dependencies.rules import Rule
 from flops_builder.failing import tasks
+from flops_builder.resolve.building import lock_as_it_stands
 from flops_builder.resolve.explain import mentioned, reason
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.refusal import refuse_sources
 from flops_builder.resolve.relax import Resolution
 from flops_builder.resolve.resolver import Resolver
+from flops_builder.resolve.sources import Sources
 from flops_builder.resolve.uv import Target, UnresolvableError
 
 
@@ -42,12 +44,15 @@ class CondaResolver:
         """Those of this machine."""
         return self.workshop.channels
 
-    async def resolve(self, wish: CondaWish, targets: Sequence[Target]) -> Resolution:
+    async def resolve(self, wish: CondaWish, targets: Sequence[Target], sources: Sources | None) -> Resolution:
         """The locks, by targets with the Python that conda brings, and all repairs that were made.
 
-        :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025, FLOPS-B040, FLOPS-B050 to FLOPS-B052
+        :param sources: builds what comes from PyPI and has no wheel; None: nothing is built
+        :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025 to FLOPS-B029, FLOPS-B040, FLOPS-B050 to FLOPS-B052;
+            FLOPS-B001 to FLOPS-B008 for a package in a repository
         """
-        refuse_sources(wish.pip)
+        if sources is None:
+            refuse_sources(wish.pip)
         channels, refused = self.channels.for_file([*_named_by_specs(wish), *wish.channels])
         warnings = [f"the channel {name} is not configured here: it is not asked" for name in refused]
         solver = Solver(channels, self.gateway, self.seconds)
@@ -57,7 +62,8 @@ class CondaResolver:
         added: list[Requirement] = []
 
         async def complete(target: Target, packages: tuple[CondaPackage, ...]) -> None:
-            lock, unrun = await self._complete(wish, replace(target, python=python_minor(packages)), packages)
+            own = replace(target, python=python_minor(packages))
+            lock, unrun = await self._complete(wish, own, packages, sources)
             locks[replace(target, python=lock.python)] = lock.lock
             scripts.update(unrun)
             self.workshop.locks[target.platform] = lock
@@ -121,7 +127,7 @@ class CondaResolver:
         return f"{found[0].url}::{text}" if found else text
 
     async def _complete(
-        self, wish: CondaWish, target: Target, packages: tuple[CondaPackage, ...]
+        self, wish: CondaWish, target: Target, packages: tuple[CondaPackage, ...], sources: Sources | None
     ) -> tuple[CondaLock, list[str]]:
         """The lock with the wheels on top, and whose scripts are not run."""
         prefix = await self.workshop.prefix(packages, target)
@@ -131,8 +137,10 @@ class CondaResolver:
         if needed:
             folder = self.workshop.wheels.folder / "conda" / "stubs"
             stubs = await anyio.to_thread.run_sync(stub_requirements, provided, folder)
+            facts = [requirement(each, "conda") for each in stubs]
+            own = None if sources is None else await sources.for_python(target.python)
             try:
-                lock = await self.wheels.lock([*stubs, *(each.text for each in needed)], target)
+                lock = await lock_as_it_stands(self.wheels, (*facts, *needed), target, own)
             except UnresolvableError as error:
                 raise _conflict(needed, provided, target, error) from error
             wheels = lock.without(set(provided))
