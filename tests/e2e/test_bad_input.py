@@ -62,7 +62,7 @@ CASES = [
         },
         says="markupsafe",
     ),
-    Case("no wheel", "FLOPS-B023", files={"requirements__txt": "numpy\ndocopt==0.6.2\n"}, says="docopt"),
+    Case("no wheel", "FLOPS-B023", files={"requirements__txt": "numpy\npywin32\n"}, says="pywin32"),
     Case(
         "Python that nobody has",
         "FLOPS-B024",

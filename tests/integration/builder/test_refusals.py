@@ -59,8 +59,8 @@ async def refused(bench, repository, files, **more):
         ({"requirements.txt": "numpy\nnumpy==\n"}, "FLOPS-B021", "requirements.txt", 2),
         ({"requirements.txt": "numpy\nscikit-lern\n"}, "FLOPS-B022", "requirements.txt", 2),
         ({"requirements.txt": CONFLICT, "flops.toml": NOT_MOVED}, "FLOPS-B022", "requirements.txt", 1),
-        ({"requirements.txt": "numpy\npyspark\n"}, "FLOPS-B023", "requirements.txt", 2),
-        ({"requirements.txt": "numpy\na @ git+https://127.0.0.1:9/a\n"}, "FLOPS-B023", "requirements.txt", 2),
+        ({"requirements.txt": "numpy\npywin32\n"}, "FLOPS-B023", "requirements.txt", 2),
+        ({"requirements.txt": "numpy\na @ git+https://127.0.0.1:9/a\n"}, "FLOPS-B008", "requirements.txt", 2),
         ({"environment.yml": "dependencies:\n- python=2.7\n"}, "FLOPS-B024", "environment.yml", 2),
     ],
 )
@@ -78,8 +78,15 @@ async def test_a_conflict_is_explained(bench, repository):
 
 
 async def test_a_package_without_a_wheel_is_named_with_platform_and_python(bench, repository):
-    body = await refused(bench, repository, {"requirements.txt": "pyspark\n"}, supported_platforms=["linux/arm64"])
-    assert "pyspark has no wheel for linux/arm64, Python 3.11" in body.detail
+    body = await refused(bench, repository, {"requirements.txt": "pywin32\n"}, supported_platforms=["linux/arm64"])
+    assert "pywin32 has no wheel for linux/arm64, Python 3.11" in body.detail
+
+
+async def test_source_code_where_nothing_is_built(bench, repository):
+    bench.settings = bench.settings.model_copy(update={"build_wheels": False})
+    for wanted in ("a @ git+https://127.0.0.1:9/a", "docopt==0.6.2"):
+        body = await refused(bench, repository, {"requirements.txt": f"numpy\n{wanted}\n"})
+        assert (body.code, body.line) == ("FLOPS-B023", 2)
 
 
 async def test_an_index_that_does_not_answer(bench, repository, monkeypatch):

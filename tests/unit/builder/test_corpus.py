@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tomllib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,14 +27,22 @@ def expected(case: str) -> dict[str, Any]:
     return tomllib.loads((CORPUS / case / "expected.toml").read_text())
 
 
-def plan_of(case: str, folder: Path) -> Plan:
+def nowhere(kind: str, name: str) -> str:
+    """The address of a source that nobody fetches."""
+    return f"git+https://git.example.org/{name}@{'0' * 40}" if kind == "git" else f"https://example.org/{name}.tar.gz"
+
+
+def plan_of(case: str, folder: Path, address: Callable[[str, str], str] = nowhere) -> Plan:
     """The plan for a case, in a folder of its own.
 
+    :param address: where a source of the case is, by its kind and name
     :raises FlopsError: when there is none
     """
     wanted = expected(case)
     tree = folder / "repository"
     shutil.copytree(CORPUS / case / "repo", tree, symlinks=True)
+    for file in tree.iterdir() if (CORPUS / case / "sources").is_dir() else ():
+        file.write_text(filled(file.read_text(), address))
     code = tree / wanted.get("subdir", "")
     for file in (CORPUS / "_base").iterdir() if wanted.get("base", True) else ():
         if not any((root / file.name).exists() for root in (code, code / "src")):
@@ -50,6 +60,11 @@ def plan_of(case: str, folder: Path) -> Plan:
     checkout = Checkout(tree=tree, code=code, files=1, bytes=1, notices=[])
     channels = wanted.get("channels", False)
     return make_plan(spec, checkout, wanted.get("pythons", ["3.11"]), "2.28", channels=channels)
+
+
+def filled(text: str, address: Callable[[str, str], str] = nowhere) -> str:
+    """A text with addresses in the place of `{git:NAME}` and `{archive:NAME}`."""
+    return re.sub(r"\{(git|archive):([a-z-]+)\}", lambda found: address(found.group(1), found.group(2)), text)
 
 
 def test_there_are_enough_cases():
@@ -72,7 +87,9 @@ def test_the_plan_is_what_a_user_would_want(case, tmp_path):
     needs = {each.after for each in plan.repairs if each.rule == "guest-needs"}
     assert plan.declaration.file == told["file"]
     assert plan.python == told["python"]
-    assert sorted(each.text for each in plan.requirements if each.file != WHERE) == told["requirements"]
+    assert sorted(each.text for each in plan.requirements if each.file != WHERE) == [
+        filled(each) for each in told["requirements"]
+    ]
     assert sorted(plan.declaration.ignored) == told.get("ignored", [])
     assert sorted({each.rule for each in plan.repairs} - {"guest-needs"}) == told.get("repairs", [])
     if "options" in told:

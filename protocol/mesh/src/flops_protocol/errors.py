@@ -66,7 +66,7 @@ CATALOGUE: dict[str, ErrorKind] = {
         "The dependencies cannot be resolved together", "Loosen one of the requirements that are shown."
     ),
     "FLOPS-B023": ErrorKind(
-        "A package has no wheel for a platform",
+        "A package has no wheel for a platform, and none can be built",
         "Choose a version that has wheels for all platforms of the SLA, or drop the platform.",
     ),
     "FLOPS-B024": ErrorKind(
@@ -75,6 +75,20 @@ CATALOGUE: dict[str, ErrorKind] = {
     ),
     "FLOPS-B025": ErrorKind(
         "The package index does not answer", "Check the index settings (UV_*, PIP_*) of the machine that builds."
+    ),
+    "FLOPS-B026": ErrorKind(
+        "A package could not be built from its source", "Choose a version that has a wheel, or see what its log says."
+    ),
+    "FLOPS-B027": ErrorKind(
+        "Building a package took more than it may",
+        "Choose a version that has a wheel, or raise the limits of the machine that builds (FLOPS_WHEEL_*).",
+    ),
+    "FLOPS-B028": ErrorKind(
+        "A source archive is not what it should be", "Choose another version, or check where the archive comes from."
+    ),
+    "FLOPS-B029": ErrorKind(
+        "A package wants the network while it is built",
+        "Builds have none. Choose a version that has a wheel, or whose source brings all that it needs.",
     ),
     "FLOPS-B030": ErrorKind(
         "The code failed in the smoke round",

@@ -24,6 +24,8 @@ LAYER = f"{OURS}.layer"
 """Which layer it is: `runtime`, `mlenv`, `code`, `tracking`, or `base` for those of a base image."""
 BASE = "base"
 PLATFORM = f"{OURS}.platform"
+BUILT_FROM = f"{OURS}.built-from"
+"""In a bill of materials: the source of a package that was built from it."""
 
 SOURCE = "org.opencontainers.image.source"
 REVISION = "org.opencontainers.image.revision"

@@ -34,6 +34,7 @@ from flops_builder.resolve.torch import torch_class
 from flops_builder.resolve.uv import Target
 from flops_builder.settings import BuilderSettings
 from flops_builder.source.checkout import check_out
+from flops_builder.sourcing import foreseen_sources
 from flops_builder.tools import Tools, channels_of, tools_for
 
 MAX_NOTES = 200
@@ -104,7 +105,10 @@ class _Thinking:
             return
         tools = await tools_for(plan, self.settings, self.work)
         async with open_registry(self.command.registry, self.settings.access, self.settings.blob_book) as registry:
-            resolution = await locks_for(self.spec, plan, registry, tools, lambda *_: None, gpus=self.command.gpus)
+            sources = foreseen_sources(plan, tools, self.settings, self.work)
+            resolution = await locks_for(
+                self.spec, plan, registry, tools, sources, lambda *_: None, gpus=self.command.gpus
+            )
         if tools.conda.workshop.locks:
             self.repairs.clear()  # of what PyPI would have been asked for
         self.repairs += resolution.repairs
@@ -163,19 +167,30 @@ class _Thinking:
         wheels = lock if conda is None else conda.wheels
         sizes = await wheel_sizes(tools.ml_resolver.uv, wheels, target, cache, Path(scratch))
         self.sizes[target.platform] = sizes
-        why = ASSEMBLED if conda is None else CONDA
+        why = CONDA if conda is not None else "" if wheels.built else ASSEMBLED
         layer = await tools.ml_workshop.kept("mlenv", lock, target, guest())
         self.platforms.append(
             PlatformForecast(
                 platform=target.platform,
                 way="assembled" if conda is None else "conda",
-                why="; ".join(filter(None, [why, torch_class(wheels, gpus=self.command.gpus)])),
+                why="; ".join(
+                    filter(None, [why, built_from_source(wheels), torch_class(wheels, gpus=self.command.gpus)])
+                ),
                 packages=len(wheels.versions) + (0 if conda is None else len(conda.packages)),
                 wheel_bytes=sizes.known,
                 unsized=sizes.unknown,
                 layer_bytes=None if layer is None else layer.size,
             )
         )
+
+
+def built_from_source(wheels: Lock) -> str:
+    """Which packages of a lock are built from source, and from which; empty where none is."""
+    built = [f"{name} {wheels.versions[name]} ({each.origin})" for name, each in sorted(wheels.built.items())]
+    if not built:
+        return ""
+    many = f"{len(built)} packages have no wheel and are" if len(built) > 1 else "1 package has no wheel and is"
+    return f"{many} built from source: {', '.join(built)}"
 
 
 def _told(repair: Repair) -> ToldRepair:

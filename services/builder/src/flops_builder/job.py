@@ -39,6 +39,7 @@ from flops_builder.resolve.uv import Target
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeRound, SmokeTester
 from flops_builder.source.checkout import Checkout, check_out
+from flops_builder.sourcing import sources_for
 from flops_builder.tools import Tools, channels_of, host_platform, tools_for
 
 
@@ -135,7 +136,10 @@ class Job:
     async def _resolve(self, plan: Plan, assembly: Assembly, tools: Tools) -> Resolution:
         """A lock for each platform."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        resolution = await locks_for(self.spec, plan, self.registry, tools, self.meter.log, gpus=self.command.gpus)
+        sources = sources_for(plan, tools, self.settings, self.work, self._line)
+        resolution = await locks_for(
+            self.spec, plan, self.registry, tools, sources, self.meter.log, gpus=self.command.gpus
+        )
         if resolution.again:
             self.meter.log(AGAIN)
         if assembly.conda.workshop.locks:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import anyio
 from flops_protocol.messages.project import ProjectSpec
 from flops_registry.interface import Registry
 from flops_registry.names import repository_slug
@@ -24,24 +25,36 @@ from flops_builder.resolve.explain import place
 from flops_builder.resolve.joint import JointResolver, Request
 from flops_builder.resolve.lock import Lock, lock_key
 from flops_builder.resolve.relax import Relaxation, Resolution
+from flops_builder.resolve.sources import Sources
+from flops_builder.sourcing import all_there
 from flops_builder.tools import Tools
 
 AGAIN = "the locks are those of an earlier build of this commit"
 
 
 async def locks_for(
-    spec: ProjectSpec, plan: Plan, registry: Registry, tools: Tools, on_line: Callable[..., None], *, gpus: bool
+    spec: ProjectSpec,
+    plan: Plan,
+    registry: Registry,
+    tools: Tools,
+    sources: Sources | None,
+    on_line: Callable[..., None],
+    *,
+    gpus: bool,
 ) -> Resolution:
     """A lock for each platform of a plan.
 
+    :param sources: builds what has no wheel, or foresees that; None: that is switched off
     :param on_line: takes what people may want to know of it
     :param gpus: whether the learners' nodes have some
-    :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025, FLOPS-B040, FLOPS-B050 to FLOPS-B053
+    :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025 to FLOPS-B029, FLOPS-B040, FLOPS-B050 to FLOPS-B053;
+        FLOPS-B001 to FLOPS-B008 for a package in a repository
     """
     known = await registry.find_locks(repository_slug(spec.repository_url), key_of_locks(spec, plan, gpus=gpus))
     if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
         locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
-        if (again := tools.conda.known(locks)) is not None:
+        there = await anyio.to_thread.run_sync(all_there, locks.values(), tools.ml_workshop)
+        if there and (again := tools.conda.known(locks)) is not None:
             moved = _moved(plan.requirements, CondaLock.seen_by_python(locks[plan.targets[0]]))
             return replace(again, warnings=moved, again=True)
     request = Request(
@@ -53,10 +66,11 @@ async def locks_for(
         locked=plan.declaration.locked,
         imported=frozenset(each.name for each in plan.requirements if imported(each.name, plan.imports)),
     )
-    pypi = Relaxation(JointResolver(tools.ml_resolver, request)).resolve
-    conda = None if plan.conda is None else partial(tools.conda.resolve, plan.conda, plan.targets)
+    pypi = Relaxation(JointResolver(tools.ml_resolver, request), sources).resolve
+    conda = None if plan.conda is None else partial(tools.conda.resolve, plan.conda, plan.targets, sources)
     because = None if plan.conda is None else plan.conda.because
-    return await resolve_either(pypi, conda, because, on_line, hint=plan.could_be_conda)
+    resolution = await resolve_either(pypi, conda, because, on_line, hint=plan.could_be_conda)
+    return replace(resolution, warnings=(*resolution.warnings, *(() if sources is None else sources.warnings)))
 
 
 def _moved(requirements: Sequence[Requirement], lock: Lock) -> tuple[str, ...]:

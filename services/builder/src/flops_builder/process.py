@@ -39,10 +39,11 @@ async def run(
     stdin: bytes = b"",
     on_error_line: Callable[[str], None] | None = None,
     output_file: Path | None = None,
+    on_start: Callable[[int], None] | None = None,
 ) -> Finished:
     """Runs a program to its end; cancellation kills it. `on_error_line` gets what it prints to stderr, as it comes.
 
-    With `output_file`, all that it prints to stdout goes there.
+    With `output_file`, all that it prints to stdout goes there. `on_start` gets its process ID.
 
     :raises TimeoutError: when it takes longer than `seconds`; it has been killed then
     :raises FlopsError: FLOPS-B040 when it failed for want of disk space
@@ -59,6 +60,8 @@ async def run(
                 env=dict(environment),
                 start_new_session=True,
             )
+        if on_start is not None:
+            on_start(started.pid)
         async with started as process:
             try:
                 finished = await _talk(process, stdin, on_error_line)

@@ -77,6 +77,17 @@ class BuilderSettings(BaseSettings):
     Empty: those of conda's own settings on this machine."""
     conda_channel_names: Annotated[dict[str, list[str]], NoDecode] = {}
     """Addresses of channels that files name: `name=address`, separated by commas; a name may have several."""
+    build_wheels: bool = True
+    """Whether a package that has no wheel may be built from its source."""
+    wheel_seconds: float = Field(default=900, gt=0)
+    """How long building one wheel may take."""
+    wheel_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)
+    wheel_processes: int = Field(default=256, gt=0)
+    wheel_file_bytes: int = Field(default=2048 * MEBIBYTE, gt=0)
+    """How big a file that a build writes may become."""
+    max_source_bytes: int = Field(default=512 * MEBIBYTE, gt=0)
+    """How big a source archive may be."""
+    max_source_files: int = Field(default=50_000, gt=0)
 
     smoke_seconds: float = Field(default=60, gt=0)
     smoke_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)

@@ -34,6 +34,7 @@ class PlatformForecast(Message):
     way: str = "assembled"
     """How its ML environment is made: `assembled`, from wheels; `conda`, from conda's channels."""
     why: str = ""
+    """Why in this way, and which of its packages are built from source first."""
     packages: int = Field(default=0, ge=0)
     wheel_bytes: int | None = Field(default=None, ge=0)
     """All wheels whose size the index tells, as they are downloaded."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -24,7 +28,12 @@ def group_anonymous_bytes(group: int) -> int:
 
     Walks over every process of the machine: call it rarely, and in a thread.
     """
-    return sum(_proportional_bytes(pid) for pid in group_members(group))
+    return anonymous_bytes_of(group_members(group))
+
+
+def anonymous_bytes_of(pids: Iterable[int]) -> int:
+    """Memory of these processes that no file backs, with pages that a fork shares counted once."""
+    return sum(_proportional_bytes(pid) for pid in pids)
 
 
 def group_members(group: int) -> list[int]:
@@ -56,6 +65,13 @@ def marked_processes(mark: str) -> list[int]:
         if wanted in environment.split(b"\0"):
             found.append(int(folder.name))
     return found
+
+
+def end_marked(mark: str) -> None:
+    """Kills what was started with this text in its environment; only what also empties that gets away."""
+    for pid in marked_processes(mark):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _proportional_bytes(pid: int) -> int:

@@ -20,7 +20,7 @@ from flops_mlrepo.contract import WorkerFault
 from flops_mlrepo.host.channel import Channel
 from flops_mlrepo.host.errors import WorkerError
 from flops_mlrepo.host.output import OutputSink, read_lines
-from flops_mlrepo.host.proc import anonymous_bytes, group_anonymous_bytes, marked_processes
+from flops_mlrepo.host.proc import anonymous_bytes, end_marked, group_anonymous_bytes
 from flops_mlrepo.host.trace import Trace
 
 if TYPE_CHECKING:
@@ -178,26 +178,19 @@ async def open_process(settings: WorkerSettings, sink: OutputSink) -> AsyncItera
                     if failure is None:
                         await worker.leave()
                     worker.kill()
-                    _kill_strays(mark)
+                    end_marked(f"{_MARK}={mark}")
                     with anyio.move_on_after(_GRACE):
                         for done in printed:
                             await done.wait()
                     tasks.cancel_scope.cancel()
             finally:
                 worker.kill()
-                _kill_strays(mark)
+                end_marked(f"{_MARK}={mark}")
                 ours.close()
                 with anyio.CancelScope(shield=True), anyio.move_on_after(_END):
                     await started.aclose()
             if failure is not None:
                 raise failure
-
-
-def _kill_strays(mark: str) -> None:
-    """Ends what has left the worker's process group; only a program that also empties its environment gets away."""
-    for pid in marked_processes(f"{_MARK}={mark}"):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 async def _start(settings: WorkerSettings, scratch: Path, mark: str, channel: int, trace: int) -> Process:

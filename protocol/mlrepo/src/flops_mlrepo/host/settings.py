@@ -109,6 +109,11 @@ def guest_folder() -> Path:
     return Path(flops_mlrepo.__file__).parent.parent
 
 
+def isolation_file() -> Path:
+    """The module that takes a process out of the network, for other programs that run what is not trusted."""
+    return guest_folder() / "flops_mlrepo" / "guest" / "isolation.py"
+
+
 def guest_files() -> list[tuple[str, Path]]:
     """What to copy into an ML environment: path within it and source, in a fixed order; without the host's part."""
     root = guest_folder()

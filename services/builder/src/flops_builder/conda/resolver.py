@@ -27,6 +27,7 @@ from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.refusal import refuse_sources
 from flops_builder.resolve.relax import Relaxation, Resolution
 from flops_builder.resolve.resolver import Resolver
+from flops_builder.resolve.sources import Sources
 from flops_builder.resolve.uv import Target
 
 STUBS = "conda"
@@ -47,12 +48,15 @@ class CondaResolver:
         """Those of this machine."""
         return self.workshop.channels
 
-    async def resolve(self, wish: CondaWish, targets: Sequence[Target]) -> Resolution:
+    async def resolve(self, wish: CondaWish, targets: Sequence[Target], sources: Sources | None) -> Resolution:
         """The locks, by targets with the Python that conda brings, and all repairs that were made.
 
-        :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025, FLOPS-B040, FLOPS-B050 to FLOPS-B052
+        :param sources: builds what comes from PyPI and has no wheel; None: nothing is built
+        :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025 to FLOPS-B029, FLOPS-B040, FLOPS-B050 to FLOPS-B052;
+            FLOPS-B001 to FLOPS-B008 for a package in a repository
         """
-        refuse_sources(wish.pip)
+        if sources is None:
+            refuse_sources(wish.pip)
         channels, refused = self.channels.for_file([*_named_by_specs(wish), *wish.channels])
         warnings = [f"the channel {name} is not configured here: it is not asked" for name in refused]
         solver = Solver(channels, self.gateway, self.seconds)
@@ -63,7 +67,8 @@ class CondaResolver:
         repairs: dict[Repair, None] = {}
 
         async def complete(target: Target, packages: tuple[CondaPackage, ...]) -> None:
-            lock, on_top, unrun = await self._complete(wish, replace(target, python=python_minor(packages)), packages)
+            own = replace(target, python=python_minor(packages))
+            lock, on_top, unrun = await self._complete(wish, own, packages, sources)
             locks[replace(target, python=lock.python)] = lock.lock
             scripts.update(unrun)
             self.workshop.locks[target.platform] = lock
@@ -131,7 +136,7 @@ class CondaResolver:
         return f"{found[0].url}::{text}" if found else text
 
     async def _complete(
-        self, wish: CondaWish, target: Target, packages: tuple[CondaPackage, ...]
+        self, wish: CondaWish, target: Target, packages: tuple[CondaPackage, ...], sources: Sources | None
     ) -> tuple[CondaLock, Resolution, list[str]]:
         """The lock with the wheels on top, how they were resolved, and whose scripts are not run."""
         prefix = await self.workshop.prefix(packages, target)
@@ -145,8 +150,9 @@ class CondaResolver:
         stubs = await anyio.to_thread.run_sync(stub_requirements, provided, folder)
         listed = (*(requirement(each, STUBS) for each in stubs), *needed)
         request = Request(listed, (), (target,), wish.off)
+        own = None if sources is None else await sources.for_python(target.python)
         try:
-            on_top = await Relaxation(JointResolver(self.wheels, request)).resolve()
+            on_top = await Relaxation(JointResolver(self.wheels, request), own).resolve()
         except FlopsError as error:
             body = error.body
             detail = body.detail.replace(f"{folder.as_uri()}/", "").replace(str(folder), "conda")

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 
 from flops_protocol.errors import FlopsError
 
+from flops_builder.resolve.building import BUILD_FAILED
 from flops_builder.resolve.relax import Resolution
 
 UNCONFIGURED = "conda could bring it, if channels were configured on the machine that builds (FLOPS_CONDA_CHANNELS)"
-NOT_SERVED = frozenset({"FLOPS-B022", "FLOPS-B023"})
+NOT_SERVED = frozenset({"FLOPS-B022", "FLOPS-B023"}) | BUILD_FAILED
 """What PyPI cannot serve: another source may."""
 
 Resolve = Callable[[], Awaitable[Resolution]]
@@ -24,7 +25,7 @@ async def resolve_either(
     :param conda: None: it cannot be asked
     :param because: why PyPI is not even asked; None: it is asked first
     :param hint: whether conda could be asked, if there were channels
-    :raises FlopsError: FLOPS-B022 to FLOPS-B025, FLOPS-B040, FLOPS-B050 to FLOPS-B052
+    :raises FlopsError: FLOPS-B022 to FLOPS-B029, FLOPS-B040, FLOPS-B050 to FLOPS-B052
     """
     refused: FlopsError | None = None
     if conda is None or because is None:

@@ -84,7 +84,7 @@ class CondaWorkshop:
                 packages = site_packages(root, lock.python)
                 if lock.wheels.versions:
                     await anyio.Path(new / "wheels").mkdir()
-                    await workshop.uv.install(lock.wheels.text, target, new / "wheels", new, on_line=on_line)
+                    await workshop.install(lock.wheels, target, new / "wheels", new, on_line)
                     await anyio.to_thread.run_sync(_merge, new / "wheels", packages, root / "bin")
                 await anyio.to_thread.run_sync(copy_files, guest, packages)
                 await self._compile(workshop.compiler, root, packages)

@@ -13,10 +13,10 @@ from flops_protocol.identifiers import Digest
 from flops_protocol.images import SourceInputs
 from flops_protocol.sla import Platform
 from flops_registry.documents import Blob, document
-from flops_registry.names import LAYER, PLATFORM
+from flops_registry.names import BUILT_FROM, LAYER, PLATFORM
 
 from flops_builder.conda.lock import CondaLock
-from flops_builder.resolve.lock import Lock
+from flops_builder.resolve.lock import Built, Lock
 from flops_builder.source.location import public_url
 
 BILL_TYPE = "application/vnd.cyclonedx+json"
@@ -37,11 +37,12 @@ def bill_of_materials(name: str, image: Digest, platform: Platform, locks: Mappi
             "bom-ref": f"{layer}/{package}@{version}",
             "name": package,
             "version": version,
-            **({} if "://" in version else {"purl": f"pkg:pypi/{package}@{version}"}),
-            "properties": [{"name": LAYER, "value": layer}],
+            **_identity(package, version, wheels.built.get(package)),
+            "properties": [{"name": LAYER, "value": layer}, *_origin(wheels.built.get(package))],
         }
         for layer, lock in sorted(locks.items())
-        for package, version in sorted(_wheels(lock).versions.items())
+        for wheels in (_wheels(lock),)
+        for package, version in sorted(wheels.versions.items())
     ]
     components += [
         {
@@ -79,6 +80,17 @@ def bill_of_materials(name: str, image: Digest, platform: Platform, locks: Mappi
 def _wheels(lock: Lock) -> Lock:
     conda = CondaLock.read(lock)
     return lock if conda is None else conda.wheels
+
+
+def _identity(package: str, version: str, built: Built | None) -> dict[str, Any]:
+    """The package URL of what an index has, and the hash of what was built here."""
+    from_index = "://" not in version and (built is None or "://" not in built.origin)
+    purl = {"purl": f"pkg:pypi/{package}@{version}"} if from_index else {}
+    return purl | ({} if built is None else {"hashes": [{"alg": "SHA-256", "content": built.sha256}]})
+
+
+def _origin(built: Built | None) -> list[dict[str, str]]:
+    return [] if built is None else [{"name": BUILT_FROM, "value": built.origin}]
 
 
 def provenance(name: str, image: Digest, inputs: SourceInputs, locks: Mapping[Platform, Digest]) -> Blob:

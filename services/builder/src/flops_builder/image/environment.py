@@ -21,6 +21,7 @@ from flops_protocol.identifiers import uuid7
 from flops_builder.image.bytecode import Compiler
 from flops_builder.image.files import environment_members
 from flops_builder.image.layer import Layer, LayerCache
+from flops_builder.resolve.built import find_wheel, installable
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.uv import Target, Uv
 
@@ -96,6 +97,26 @@ class Workshop:
         parts = (FORMAT, name, lock.digest, str(target), target.glibc, digest.hexdigest(), compiled)
         return f"{name}-{hashlib.sha256(repr(parts).encode()).hexdigest()}"
 
+    async def install(
+        self, lock: Lock, target: Target, folder: Path, scratch: Path, on_line: Callable[[str], None] | None = None
+    ) -> None:
+        """Exactly what a lock says, into a folder, with the wheels that were built from source on this machine.
+
+        :raises KeyError: when one of those is not there
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        """
+        text = await anyio.to_thread.run_sync(installable, lock, self.built)
+        await self.uv.install(text, target, folder, scratch, on_line=on_line)
+
+    @property
+    def built_wheels(self) -> Path:
+        """The cache of wheels that were built from source."""
+        return self.folder / "wheels"
+
+    def built(self, sha256: str) -> Path | None:
+        """The wheel with these bytes that was built from source on this machine, if there is one."""
+        return find_wheel(self.built_wheels, sha256)
+
     async def _install(
         self,
         name: str,
@@ -108,7 +129,7 @@ class Workshop:
         async with appearing(place) as new:
             await anyio.Path(new / "root").mkdir()
             if lock.versions:
-                await self.uv.install(lock.text, target, new / "root", new, on_line=on_line)
+                await self.install(lock, target, new / "root", new, on_line)
             await anyio.to_thread.run_sync(copy_files, extra, new / "root")
             if self.compiler is not None:
                 compiled = await self.compiler.compile(new / "root", name)

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from flops_protocol.errors import FlopsError
+from flops_protocol.sla import Platform
+from packaging.requirements import Requirement as Parsed
 
 from flops_builder.dependencies.declaration import Requirement
 from flops_builder.dependencies.names import TORCH
 from flops_builder.dependencies.rules import Rule
 from flops_builder.failing import tasks
+from flops_builder.resolve.built import BuiltWheel
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.resolver import Resolver
 from flops_builder.resolve.torch import cpu_constraints, cuda_packages, same_release
@@ -51,6 +54,8 @@ class JointResolver:
 
     resolver: Resolver
     request: Request
+    wheels: dict[str, dict[Platform, BuiltWheel]] = field(default_factory=dict)
+    """What was built from source for this request, by normalised name and platform."""
     _silent: set[str] = field(default_factory=set)
     """Indexes of CPU builds that have not answered: they are asked once."""
 
@@ -100,37 +105,83 @@ class JointResolver:
             return {}
         return lock.versions
 
+    async def sources(self, requirements: Sequence[Requirement], names: Sequence[str], target: Target) -> str:
+        """A `pylock.toml` (PEP 751) with the source archives of some packages in the place of their wheels.
+
+        What those packages need is not in it.
+
+        :raises UnresolvableError: when there is none
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        """
+        limits = [each.text for each in self.request.constraints]
+        return await self.resolver.sources(
+            self._texts(requirements, target), names, target, limits, self._fitting(target)
+        )
+
+    async def wheel(self, name: str, version: str, target: Target) -> str:
+        """The file name of the wheel of a release that has one; empty when uv does not say.
+
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        """
+        return await self.resolver.wheel(f"{name}=={version}", target)
+
+    def _fitting(self, target: Target) -> list[BuiltWheel]:
+        return [found for _, built in sorted(self.wheels.items()) if (found := built.get(target.platform))]
+
+    def _texts(self, requirements: Sequence[Requirement], target: Target) -> list[str]:
+        """The requirements, where source code is wanted with the wheel that was built of it."""
+        texts = []
+        for each in requirements:
+            wheel = self.wheels.get(each.name, {}).get(target.platform) if each.parsed.url else None
+            if wheel is None:
+                texts.append(each.text)
+                continue
+            parsed = Parsed(str(each.parsed))
+            parsed.url = wheel.file.as_uri()
+            texts.append(str(parsed))
+        return texts
+
     async def _lock(
         self, requirements: Sequence[Requirement], target: Target, limits: Sequence[str], options: tuple[str, ...]
     ) -> Lock:
-        texts = [each.text for each in requirements]
+        texts, wheels = self._texts(requirements, target), self._fitting(target)
         limits = [*(each.text for each in self.request.constraints), *limits]
         if self.request.gpus or Rule.CPU_TORCH in self.request.off:
-            return await self.resolver.lock(texts, target, constraints=limits, options=options)
+            return await self.resolver.lock(texts, target, constraints=limits, options=options, wheels=wheels)
         find_links = self.resolver.uv.index.find_links
         cpu = cpu_constraints(requirements, target, find_links)
         for other in self.request.targets:
             cpu = cpu or same_release(cpu_constraints(requirements, other, find_links))
         if cpu:
             try:
-                return await self.resolver.lock(texts, target, constraints=[*limits, *cpu], options=options)
+                return await self.resolver.lock(
+                    texts, target, constraints=[*limits, *cpu], options=options, wheels=wheels
+                )
             except UnresolvableError as error:
                 if not any(name in error.explanation for name in TORCH):
                     raise
                 # another package wants another PyTorch: then what the index has
-        lock = await self.resolver.lock(texts, target, constraints=limits, options=options)
-        return await self._for_cpu(texts, target, limits, options) or lock if cuda_packages(lock) else lock
+        lock = await self.resolver.lock(texts, target, constraints=limits, options=options, wheels=wheels)
+        if not cuda_packages(lock):
+            return lock
+        return await self._for_cpu(texts, target, limits, options, wheels) or lock
 
     async def _for_cpu(
-        self, texts: Sequence[str], target: Target, limits: Sequence[str], options: tuple[str, ...]
+        self,
+        texts: Sequence[str],
+        target: Target,
+        limits: Sequence[str],
+        options: tuple[str, ...],
+        wheels: Sequence[BuiltWheel],
     ) -> Lock | None:
         """The lock with PyTorch's builds for the CPU, where an index has them; None where none does or answers."""
         uv = self.resolver.uv
         if uv.index.cpu[0] in self._silent:
             return None
         resolver = replace(self.resolver, uv=replace(uv, index=uv.index.once()))
+        options = (*options, *uv.index.cpu)
         try:
-            lock = await resolver.lock(texts, target, constraints=limits, options=(*options, *uv.index.cpu))
+            lock = await resolver.lock(texts, target, constraints=limits, options=options, wheels=wheels)
         except UnresolvableError:
             return None
         except FlopsError:

@@ -18,7 +18,19 @@ YANKED = re.compile(r"(?m)^# yanked: ([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+?)(?:: (.
 """A line of ours at the end of a lock: uv says it once, and then the release is in the lock like any other."""
 REFUSAL_SECONDS = 600.0
 """For so long it counts that there is no lock: less than it takes to publish what is missing."""
+BUILT = re.compile(r"(?m)^    # built from (\S+)$")
+HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 VIA = re.compile(r"(?m)^\s+#(?:\s+via)?\s+([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*$")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a lock says of a wheel that was built from source."""
+
+    sha256: str
+    """Of the wheel."""
+    origin: str
+    """The source: a file's name or a URL without credentials, at one commit."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +40,14 @@ class Lock:
     text: str
 
     @cached_property
-    def _entries(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-        """Normalised name, version (or URL) and who wants it, of every package."""
+    def _entries(self) -> tuple[tuple[str, str, tuple[str, ...], Built | None], ...]:
+        """Normalised name, version (or URL), who wants it, and what it was built from, of every package."""
         return tuple(
             (
                 canonicalize_name(found.group(1)),
                 found.group(2) or found.group(3),
                 tuple(canonicalize_name(name) for name in VIA.findall(entry)),
+                _built(entry),
             )
             for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", self.text)
             if (found := PINNED.match(entry))
@@ -48,7 +61,7 @@ class Lock:
     @property
     def versions(self) -> dict[str, str]:
         """Version by normalised name; for one by URL, the URL."""
-        return {name: version for name, version, _ in self._entries}
+        return {name: version for name, version, *_ in self._entries}
 
     @property
     def yanked(self) -> dict[str, tuple[str, str]]:
@@ -58,12 +71,17 @@ class Lock:
     def wanted_by(self, name: str) -> list[str]:
         """Which other packages want one (names normalised)."""
         versions = self.versions
-        return [who for package, _, by in self._entries if package == name for who in by if who in versions]
+        return [who for package, _, by, _ in self._entries if package == name for who in by if who in versions]
+
+    @property
+    def built(self) -> dict[str, Built]:
+        """What was built from source, by normalised name."""
+        return {name: built for name, *_, built in self._entries if built is not None}
 
     def closure(self, name: str) -> frozenset[str]:
         """The package with everything that it wants, and that those want, by who wants what (normalised names)."""
         wants: dict[str, set[str]] = {}
-        for package, _, by in self._entries:
+        for package, _, by, _ in self._entries:
             for each in by:
                 wants.setdefault(each, set()).add(package)
         found, waiting = set(), [name]
@@ -83,6 +101,11 @@ class Lock:
             if not (found := PINNED.match(entry)) or canonicalize_name(found.group(1)) not in names
         ]
         return Lock("".join(kept))
+
+
+def _built(entry: str) -> Built | None:
+    origin, hashed = BUILT.search(entry), HASH.search(entry)
+    return Built(hashed.group(1), origin.group(1)) if origin and hashed else None
 
 
 def yanked_line(name: str, version: str, reason: str) -> str:

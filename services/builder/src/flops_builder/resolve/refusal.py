@@ -10,6 +10,7 @@ from flops_builder.dependencies.declaration import Requirement
 from flops_builder.dependencies.rules import Rule
 from flops_builder.resolve.explain import Reason, contradiction, mentioned, place, similar
 from flops_builder.resolve.joint import JointResolver
+from flops_builder.resolve.sources import is_source
 from flops_builder.resolve.uv import Target
 
 MAX_SUSPECTS = 6
@@ -17,17 +18,16 @@ MAX_SUSPECTS = 6
 
 
 def refuse_sources(requirements: Sequence[Requirement]) -> None:
-    """Refuses what is no release of an index.
+    """Refuses what is no release of an index, where nothing is built.
 
     :raises FlopsError: FLOPS-B023
     """
     for each in requirements:
-        url = each.parsed.url
-        if url is not None and not url.partition("#")[0].endswith(".whl"):
+        if is_source(each):
             raise FlopsError(
                 "FLOPS-B023",
-                f"{each.text} is source code that would have to be built",
-                hint="Name a release that the package index has a wheel of.",
+                f"{each.text} is source code that would have to be built, which is switched off here",
+                hint="Name a release that the package index has a wheel of, or set FLOPS_BUILD_WHEELS=yes.",
                 file=each.file,
                 line=each.line,
             )

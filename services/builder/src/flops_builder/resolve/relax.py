@@ -1,8 +1,9 @@
 """Locks for all platforms, with the smallest change to the requirements where there are none as they stand.
 
-A version without a wheel for one of the platforms gives way to the nearest release that has one for all: the next
-above, else the last below. All platforms get the same change. What contradicts itself is settled by one move
-(`conflict.py`), what was yanked moves on (`yanked.py`). Everything else is told, not repaired.
+A version without a wheel for one of the platforms is built from its source where that is pure Python, or where no
+release near has a wheel (`building.py`); else it gives way to the nearest release that has one for all: the next above,
+else the last below. All platforms get the same change. What contradicts itself is settled by one move (`conflict.py`),
+what was yanked moves on (`yanked.py`). Everything else is told, not repaired.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from packaging.version import Version
 from flops_builder.dependencies.conda import CONDA_FILES
 from flops_builder.dependencies.declaration import Repair, Requirement, requirement
 from flops_builder.dependencies.rules import Rule
+from flops_builder.resolve.building import Building
 from flops_builder.resolve.conflict import smallest_move, told
 from flops_builder.resolve.explain import Reason, mentioned, reason
 from flops_builder.resolve.joint import JointResolver
 from flops_builder.resolve.lock import Lock
-from flops_builder.resolve.refusal import refusal, refuse_sources
+from flops_builder.resolve.refusal import refusal
+from flops_builder.resolve.sources import Sources
 from flops_builder.resolve.torch import cuda_packages
 from flops_builder.resolve.undeclared import undeclared
 from flops_builder.resolve.uv import Target
@@ -46,8 +49,9 @@ class Resolution:
 class Relaxation:
     """Resolves one request, changing what has to be changed."""
 
-    def __init__(self, joint: JointResolver) -> None:
+    def __init__(self, joint: JointResolver, sources: Sources | None = None) -> None:
         self._joint = joint
+        self._building = Building(joint, sources)
         self._requirements = joint.request.requirements
         self._repairs: dict[str, Repair] = {}
         self._public: list[Repair] = []
@@ -57,9 +61,10 @@ class Relaxation:
     async def resolve(self) -> Resolution:
         """The locks.
 
-        :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025, FLOPS-B040
+        :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025 to FLOPS-B029, FLOPS-B040; FLOPS-B001 to FLOPS-B008 for
+            a package in a repository
         """
-        refuse_sources(self._requirements)
+        await self._building.direct()
         while True:
             attempt = await self._joint.attempt(self._requirements)
             if not attempt.failures:
@@ -67,7 +72,12 @@ class Relaxation:
             target, explanation = next(iter(attempt.failures.items()))
             why = reason(explanation)
             # Each of these can happen only so often: a requirement is moved once, and all are widened once.
-            if not (await self._relax(why, target) or self._widen(why) or await self._settle(why)):
+            if not (
+                await self._relax(why, target)
+                or await self._building.missing(self._requirements, why, attempt.failures)
+                or self._widen(why)
+                or await self._settle(why)
+            ):
                 raise await refusal(self._joint, self._requirements, why, target)
 
     async def _complete(self, found: Unyanked) -> Resolution:
@@ -104,13 +114,23 @@ class Relaxation:
                 rule, cause = Rule.CONDA_VERSION, f"PyPI has no such version of {each.name}"
             elif each.name not in why.no_wheel and not await self._wheels.missing(each, target):
                 continue
-            moved = await self._move(each, rule, cause) or moved
+            if rule is Rule.NO_WHEEL and await self._keep(each, target):
+                moved = True
+                continue
+            moved = await self._move(each, rule, self._building.failed.get(each.name, cause)) or moved
         return moved
+
+    async def _keep(self, each: Requirement, target: Target) -> bool:
+        """Builds what is pinned to a pure release, rather than moving it. False: it has to move."""
+        end = ceiling(each)
+        nearest = None if end is None or not self._building.may_keep(each) else await self._nearest(each, end)
+        return nearest is not None and await self._building.keep(self._requirements, each, nearest, target)
 
     async def _suspects(self, why: Reason, target: Target) -> list[Requirement]:
         """What uv names; and where wheels are missing, all pins of a conda file that lack one: its versions are
         translated in any case, and uv names one at a time."""
-        movable = [each for each in self._requirements if not each.parsed.url and each.name not in self._repairs]
+        done = {*self._repairs, *self._building.done}
+        movable = [each for each in self._requirements if not each.parsed.url and each.name not in done]
         named = mentioned(movable, why.text)
         if why.no_wheel or why.no_version:
             conda = [each for each in movable if _of_conda(each) and each not in named]

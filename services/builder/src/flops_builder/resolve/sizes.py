@@ -41,7 +41,7 @@ async def wheel_sizes(uv: Uv, lock: Lock, target: Target, cache: Path, scratch: 
     known = cache / lock.digest.removeprefix("sha256:")
     text = await anyio.to_thread.run_sync(_kept, known)
     if text is None and lock.versions:
-        text = await uv.describe(lock.text, target, scratch)
+        text = await uv.describe(lock.without(set(lock.built)).text, target, scratch)  # no index has those
         if text is not None:
             await anyio.Path(cache).mkdir(parents=True, exist_ok=True)
             await anyio.Path(known).write_text(text)

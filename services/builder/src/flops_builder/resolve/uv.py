@@ -76,17 +76,21 @@ class Uv:
         constraints: Sequence[str] = (),
         excludes: Sequence[str] = (),
         options: Sequence[str] = (),
+        sources: Sequence[str] = (),
+        pylock: bool = False,
     ) -> str:
         """The lock: every package with one version, the hashes of its files, and who wants it as a comment; at its end,
         as comments too, which of them were yanked.
 
         `folder` takes the input files; it must exist. `excludes`: names of packages that are left out, whoever wants
-        them.
+        them. `sources`: names of packages whose source archives count, and not their wheels; what they need is not
+        known then, and taken as nothing. `pylock`: the lock is a `pylock.toml` (PEP 751), which names the files.
 
         :raises UnresolvableError: when there is no such set of versions
         :raises FlopsError: FLOPS-B025 when the index does not answer, FLOPS-B040 when the disk is full
         """
-        wanted, limits, lock = folder / "requirements.in", folder / "constraints.in", folder / "lock.txt"
+        wanted, limits = folder / "requirements.in", folder / "constraints.in"
+        lock = folder / ("pylock.toml" if pylock else "lock.txt")
         wanted.write_text("".join(f"{each}\n" for each in requirements))
         limits.write_text("".join(f"{each}\n" for each in constraints))
         left_out = folder / "excludes.in"
@@ -104,12 +108,16 @@ class Uv:
             *self._target(target),
         ]
         arguments += ["--generate-hashes", "--no-header", *options]
+        arguments += ["--format=pylock.toml"] if pylock else []
+        arguments += [f"--no-binary={name}" for name in sources]
         for number, file in enumerate(self.index.constraints):
             if file.is_file():
                 # By a name of ours: it shows in the lock, which is the same on every machine.
                 shutil.copyfile(file, folder / f"site-{number}.in")
                 arguments += ["--constraint", f"site-{number}.in"]
-        finished = await self._run(arguments, folder)
+        # With metadata given, uv asks no build backend for it: nothing of a package runs in its hands.
+        metadata = [f'[[tool.uv.dependency-metadata]]\nname = "{name}"\nrequires-dist = []\n' for name in sources]
+        finished = await self._run(arguments, folder, project="".join(metadata))
         if finished.returncode != 0:
             raise _failure(finished)
         taken_back = [yanked_line(*each) for each in YANKED.findall(finished.errors)]
@@ -128,6 +136,23 @@ class Uv:
         except FlopsError:
             return None
         return described.read_text() if finished.returncode == 0 else None
+
+    async def venv(self, python: Path, place: Path, lock: str, folder: Path) -> None:
+        """A virtual environment with exactly what the lock says, from wheels, checking every hash.
+
+        :raises FlopsError: FLOPS-B025 when the index does not answer, FLOPS-B040 when the disk is full
+        """
+        made = await self._run(["venv", "--quiet", "--python", str(python), str(place)], folder)
+        locked = folder / "build-requirements.txt"
+        await anyio.Path(locked).write_text(lock)
+        if made.returncode == 0 and lock.strip():
+            arguments = ["pip", "install", "--requirement", locked.name, "--python", str(place / "bin" / "python")]
+            arguments += ["--only-binary", ":all:", "--no-deps", "--require-hashes", "--quiet"]
+            made = await self._run([*arguments, "--offline"], folder)
+            made = made if made.returncode == 0 else await self._run(arguments, folder)
+        if made.returncode != 0:
+            failure = _failure(made)
+            raise failure if isinstance(failure, FlopsError) else FlopsError("FLOPS-B025", failure.explanation[-800:])
 
     async def install(
         self,
@@ -173,11 +198,17 @@ class Uv:
         ]  # fmt: skip
 
     async def _run(
-        self, arguments: Sequence[str], folder: Path, *, on_line: Callable[[str], None] | None = None
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        *,
+        on_line: Callable[[str], None] | None = None,
+        project: str = "",
     ) -> Finished:
         # uv takes constraints and settings of a project that its folder lies in: the cache may well be inside of one.
-        await anyio.Path(folder / "pyproject.toml").write_text("[tool.uv]\n")
-        command = [self.binary or uv.find_uv_bin(), *arguments, *self.index.arguments]
+        await anyio.Path(folder / "pyproject.toml").write_text(f"[tool.uv]\n{project}")
+        index = self.index.arguments if arguments[0] == "pip" else ()
+        command = [self.binary or uv.find_uv_bin(), *arguments, *index]
         try:
             return await run(
                 command, environment=self.index.environment, folder=folder, seconds=self.seconds, on_error_line=on_line

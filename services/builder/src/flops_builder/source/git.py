@@ -139,6 +139,25 @@ async def fetch(
     return store
 
 
+async def resolve_ref(location: Location, ref: str, folder: Path, settings: BuilderSettings) -> str:
+    """The commit that a branch or tag points at now; `folder` is created.
+
+    :raises FlopsError: FLOPS-B001 to FLOPS-B004 and FLOPS-B008, as the server's answer is
+    """
+    await anyio.Path(folder).mkdir(parents=True)
+    store = Store(folder, _environment(location, folder, settings), settings.clone_seconds)
+    finished = await store.git("ls-remote", "--", location.url, ref, f"{ref}^{{}}")
+    if finished.returncode != 0:
+        raise _refusal(location, finished.errors)
+    found = {name: commit for commit, _, name in (line.partition("\t") for line in finished.output.splitlines())}
+    # An annotated tag's own object is no commit; with ^{} it stands for what it points at (git-ls-remote(1)).
+    order = [f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}", f"{ref}^{{}}", ref]
+    commit = next((found[name] for name in order if name in found), None)
+    if commit is None:
+        raise FlopsError("FLOPS-B004", f"{public_url(location.url)} has no branch or tag {ref}")
+    return commit
+
+
 def _environment(location: Location, folder: Path, settings: BuilderSettings) -> dict[str, str]:
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     for name in PROXIES:

@@ -1,0 +1,1 @@
+ACCURACY = 1.0
