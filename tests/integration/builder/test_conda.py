@@ -278,6 +278,7 @@ async def test_what_pip_is_to_bring_wants_something_else_than_conda_brings(conda
     await index_fs(channel)
     conda_bench.settings = conda_bench.settings.model_copy(update={"conda_channels": [str(channel)]})
     files = environment("python", "six=1.4.1", pip="python-dateutil==2.9.0.post0")
+    files["flops.toml"] = '[dependencies]\nconda = true\nrepairs-off = ["conflict"]\n'
     body = await refused(conda_bench, repository, files)
     assert (body.code, body.file, body.line) == ("FLOPS-B022", "environment.yml", 5)
     assert body.detail.endswith(". conda brings six 1.4.1")
