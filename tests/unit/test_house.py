@@ -30,7 +30,7 @@ def test_static_check(command: list[str]) -> None:
 
 def test_every_member_is_listed_and_typed() -> None:
     listed = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert len(MEMBERS) == 9
+    assert len(MEMBERS) == 10
     for member in MEMBERS:
         assert f'"{member}"' in listed
         assert list((ROOT / member / "src").glob("*/py.typed")), f"{member} ships no py.typed"

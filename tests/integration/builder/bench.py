@@ -87,7 +87,9 @@ class Bench:
 
     settings: BuilderSettings
     registry: Path
+    """A layout folder, unless `address` names another registry."""
     recorder: Recorder = field(default_factory=Recorder)
+    address: str | None = None
 
     def order(
         self, repository: Repository, commit: str, *, pythons: Sequence[str] = ("3.11",), **sla: Any
@@ -104,7 +106,7 @@ class Bench:
             project="test-1",
             command="build-1",
             action="build",
-            registry=f"oci:{self.registry}",
+            registry=self.address or f"oci:{self.registry}",
             pythons=list(pythons),
             source_key=f"sha256:{'0' * 64}",
             runtime_version="test",

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 from flops_builder.conda.way import resolve_either
+from flops_builder.dependencies.unused import unused
 from flops_builder.resolve.index import site_index
 from flops_builder.resolve.joint import JointResolver, Request
 from flops_builder.resolve.lock import LockStore
@@ -39,5 +40,9 @@ async def test_the_lock_is_what_a_user_would_want(case, tmp_path):
     resolution = await resolving
     for lock in resolution.locks.values():
         assert lock.versions | wanted.get("versions", {}) == lock.versions
+    lock = next(iter(resolution.locks.values()))
+    warnings = [*resolution.warnings, *unused(plan.requirements, plan.imports, lock, plan.declaration.off)]
+    for text in wanted.get("warnings", []):
+        assert any(text in warning for warning in warnings), warnings
     if "repairs" in wanted:
         assert sorted({each.rule for each in resolution.repairs}) == wanted["repairs"]

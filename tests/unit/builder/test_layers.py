@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import anyio
 import pytest
@@ -18,9 +19,11 @@ from flops_builder.image.bytecode import Compiler
 from flops_builder.image.environment import prune
 from flops_builder.image.files import Member, code_members, environment_members
 from flops_builder.image.layer import Layer, LayerCache, header, write_tar
+from flops_builder.image.packing import Packed
 from flops_builder.image.records import source_hashes
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.project import Role
+from flops_registry.documents import index
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,7 +152,8 @@ async def test_byte_code_is_the_same_wherever_it_is_made(tmp_path):
 
 def test_documents_are_what_the_specification_says():
     layers = [Layer("runtime", f"sha256:{'a' * 64}", 10), Layer("code", f"sha256:{'b' * 64}", 5)]
-    configuration, manifest = documents.image(Role.LEARNER, "linux/arm64", "3.11", layers, {"x": "y"})
+    packed = {each.digest: Packed(f"sha256:{'c' * 64}", 3, "type+gzip", Path("x")) for each in layers}
+    configuration, manifest = documents.image(Role.LEARNER, "linux/arm64", "3.11", layers, packed, {"x": "y"})
     config = json.loads(configuration.content)
     assert (config["os"], config["architecture"]) == ("linux", "arm64")
     assert config["rootfs"] == {"type": "layers", "diff_ids": [layer.digest for layer in layers]}
@@ -162,8 +166,11 @@ def test_documents_are_what_the_specification_says():
         "size": configuration.size,
     }
     assert [layer["annotations"]["mesh.flops.layer"] for layer in body["layers"]] == ["runtime", "code"]
-    index = json.loads(documents.index({"linux/arm64": manifest, "linux/amd64": manifest}, {}).content)
-    assert [each["platform"]["architecture"] for each in index["manifests"]] == ["amd64", "arm64"]
+    assert {(each["mediaType"], each["digest"], each["size"]) for each in body["layers"]} == {
+        ("type+gzip", f"sha256:{'c' * 64}", 3)
+    }
+    joined = json.loads(index({"linux/arm64": manifest, "linux/amd64": manifest}, {}).content)
+    assert [each["platform"]["architecture"] for each in joined["manifests"]] == ["amd64", "arm64"]
     assert manifest.digest == f"sha256:{hashlib.sha256(manifest.content).hexdigest()}"
 
 

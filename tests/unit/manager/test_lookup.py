@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flops_manager.adapters.oci_layout import OciLayoutLookup
-from flops_manager.lookup import difference, pythons, source_inputs
+from flops_manager.adapters.registry import RegistryLookup
+from flops_manager.lookup import difference, gpus, pythons, source_inputs
 from flops_manager.placement import place_actors
 from flops_protocol.images import SourceInputs
-from flops_protocol.messages.project import ImageSet
 
 from tests.integration.manager.images import PLATFORM, Layout
 from tests.unit.manager.samples import COMMIT, node, sla
 
+URL = "https://example.org/test.git"
 KEY = f"sha256:{'1' * 64}"
 IMAGE_KEY = f"sha256:{'2' * 64}"
 
@@ -29,6 +29,7 @@ def inputs(**changes: Any) -> SourceInputs:
         base_image="scratch",
         runtime_version="1",
         builder_version="1",
+        with_gpus=False,
     )
     return made.model_copy(update=changes)
 
@@ -86,21 +87,12 @@ def annotated(layout: Layout, images: dict[str, Any], image: dict[str, Any], **c
 async def test_an_image_is_found_by_its_source_key(layout: Layout) -> None:
     image = layout.image([layout.layer({"opt/flops/code/a.py": b""})], ["python3"])
     layout.write_index([annotated(layout, image_set(layout, image), image)])
-    found = await OciLayoutLookup(layout.registry).find(KEY)
+    found = await RegistryLookup(layout.registry).find(URL, KEY)
     assert found is not None
     assert found.lookup == "found"
     assert found.learner.registry == layout.registry
     assert found.learner.platforms == [PLATFORM]
-    assert await OciLayoutLookup(layout.registry).find(IMAGE_KEY) is None
-
-
-async def test_annotations_may_stand_on_the_image_index_itself(layout: Layout) -> None:
-    image = layout.image([layout.layer({"opt/flops/code/a.py": b""})], ["python3"])
-    annotations = annotated(layout, image_set(layout, image), image)["annotations"]
-    index = layout.document({"schemaVersion": 2, "manifests": [], "annotations": annotations})
-    layout.write_index([index])
-    found = await OciLayoutLookup(layout.registry).find(KEY)
-    assert isinstance(found, ImageSet)
+    assert await RegistryLookup(layout.registry).find(URL, IMAGE_KEY) is None
 
 
 async def test_an_image_of_which_a_blob_is_missing_is_not_found(layout: Layout) -> None:
@@ -110,24 +102,32 @@ async def test_an_image_of_which_a_blob_is_missing_is_not_found(layout: Layout) 
     blob = layout.folder / "blobs" / layer["digest"].replace(":", "/")
     content = blob.read_bytes()
     blob.write_bytes(content[:-1])
-    assert await OciLayoutLookup(layout.registry).find(KEY) is None
+    assert await RegistryLookup(layout.registry).find(URL, KEY) is None
     blob.unlink()
-    assert await OciLayoutLookup(layout.registry).find(KEY) is None
+    assert await RegistryLookup(layout.registry).find(URL, KEY) is None
     blob.write_bytes(content)
-    assert await OciLayoutLookup(layout.registry).find(KEY) is not None
+    assert await RegistryLookup(layout.registry).find(URL, KEY) is not None
 
 
 async def test_an_image_set_under_another_image_key_is_not_found(layout: Layout) -> None:
     image = layout.image([], ["python3"])
     layout.write_index([annotated(layout, image_set(layout, image), image, mesh_flops_image_key=KEY)])
-    assert await OciLayoutLookup(layout.registry).find(KEY) is None
+    assert await RegistryLookup(layout.registry).find(URL, KEY) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"manifests": 3}', '{"manifests": [{"digest": "sha256:../../x"}]}'])
 async def test_an_index_that_cannot_be_read_finds_nothing(layout: Layout, text: str) -> None:
     (layout.folder / "index.json").write_text(text)
-    assert await OciLayoutLookup(layout.registry).find(KEY) is None
+    assert await RegistryLookup(layout.registry).find(URL, KEY) is None
 
 
 async def test_without_a_registry_nothing_is_found(tmp_path: Path) -> None:
-    assert await OciLayoutLookup(f"oci:{tmp_path}/none").find(KEY) is None
+    assert await RegistryLookup(f"oci:{tmp_path}/none").find(URL, KEY) is None
+
+
+def test_a_gpu_counts_where_a_learner_is_and_keys_from_before_stay() -> None:
+    plain, fast = node("a"), node("b").model_copy(update={"gpus": 1})
+    for nodes, there in (([plain], False), ([plain, fast], True)):
+        assert gpus(nodes, place_actors(nodes, sla())) is there
+    assert inputs().key() == "sha256:6709af382fc07e17b5bfc82105cb63c85064a0efd0ae548d9fa55cfb4c5899d7"
+    assert inputs(gpus=True).key() != inputs().key()

@@ -99,7 +99,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     ),
     "FLOPS-B040": ErrorKind("The disk is full", "Free space on the machine that builds, then `flops retry`."),
     "FLOPS-B041": ErrorKind(
-        "The image registry does not take the image",
+        "The image registry refuses, or does not answer",
         "Check the registry's address, space and rights, then `flops retry`.",
     ),
     "FLOPS-B042": ErrorKind("The builder was lost", "Look at its log with `flops logs`, then `flops retry`."),
@@ -107,6 +107,18 @@ CATALOGUE: dict[str, ErrorKind] = {
     "FLOPS-B044": ErrorKind(
         "The project was not resolved before its deadline",
         "Check that the repository's host answers, or raise deadlines.resolving in the SLA; then `flops retry`.",
+    ),
+    "FLOPS-B046": ErrorKind(
+        "The image registry refuses the credentials",
+        "Name a file with credentials in FLOPS_REGISTRY_CREDENTIALS (as `docker login` writes it), then `flops retry`.",
+    ),
+    "FLOPS-B047": ErrorKind(
+        "The base image cannot be used",
+        "Check FLOPS_BASE_IMAGE: an image that is there, for every platform of the SLA; `flops base` makes one.",
+    ),
+    "FLOPS-B048": ErrorKind(
+        "The base image cannot be made",
+        "Install mmdebstrap (Debian, Ubuntu: `apt-get install mmdebstrap`), and look at what it says.",
     ),
     "FLOPS-B050": ErrorKind(
         "The conda packages cannot be solved together", "Loosen one of the requirements that are shown."

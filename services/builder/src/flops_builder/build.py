@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
+from dataclasses import replace
 
 import anyio
 from flops_protocol.errors import FlopsError
 from flops_protocol.identifiers import uuid7
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
+from flops_registry.base import open_base
+from flops_registry.failures import out_of_space
+from flops_registry.names import repository_slug
+from flops_registry.opening import open_registry
 
 from flops_builder.adapters.worker import WorkerSmokeTester
+from flops_builder.history import History
 from flops_builder.image.environment import prune
 from flops_builder.image.layer import LayerCache
-from flops_builder.image.layout import LayoutRegistry
-from flops_builder.image.registry import Registry, repository_missing
 from flops_builder.job import Job
 from flops_builder.outcome import Outcome
-from flops_builder.process import out_of_space
 from flops_builder.report import Meter, Report
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeTester
 
-FIRST_SECONDS = 15.0
-"""What the first build on a machine is expected to take."""
 ABANDONED_SECONDS = 2 * 86_400.0
 """No build takes longer: its deadline is a day at most."""
 
@@ -41,42 +41,39 @@ async def build(
 
     :raises FlopsError: FLOPS-B001 to FLOPS-B043; the first one, where several things went wrong at once
     """
-    registry = open_registry(command.registry)
-    history = settings.cache_dir / "seconds"
-    meter = Meter(report, await anyio.to_thread.run_sync(_expected, history))
+    history, platforms = History(settings.cache_dir / "history"), len(set(spec.sla.supported_platforms))
+    meter = Meter(report, await anyio.to_thread.run_sync(history.expected, "new", platforms))
     try:
         with anyio.fail_after(command.deadline_seconds):
-            found = await registry.find(command.source_key)
-            if found is not None:
-                meter.finish("the images are there already")
-                return Outcome(found, seconds=meter.seconds)
-            work = settings.cache_dir / "work" / uuid7()
-            try:
-                await anyio.to_thread.run_sync(_tidy, settings.cache_dir)
-                await anyio.Path(work).mkdir(parents=True)
-                job = Job(spec, command, settings, meter, registry, work, smoke_tester or WorkerSmokeTester())
-                outcome = await job.run()
-                await anyio.Path(history).write_text(f"{outcome.seconds:.1f}")
-                return outcome
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(lambda: shutil.rmtree(work, ignore_errors=True))
+            async with open_registry(command.registry, settings.access, settings.blob_book, settings.uses) as registry:
+                found = await registry.find(repository_slug(spec.repository_url), command.source_key)
+                if found is not None:
+                    meter.finish("the images are there already")
+                    return Outcome(found, seconds=meter.seconds)
+                work = settings.cache_dir / "work" / uuid7()
+                try:
+                    await anyio.to_thread.run_sync(_tidy, settings)
+                    await anyio.Path(work).mkdir(parents=True)
+                    packer = settings.packer if registry.compressed else replace(settings.packer, compression=None)
+                    tester = smoke_tester or WorkerSmokeTester()
+                    base = command.base_image or settings.base_image
+                    async with open_base(base, spec.sla.supported_platforms, settings.access, work / "base") as bases:
+                        job = Job(spec, command, settings, meter, registry, work, tester, packer, bases, history)
+                        return await job.run()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(lambda: shutil.rmtree(work, ignore_errors=True))
     except TimeoutError as error:
         raise FlopsError("FLOPS-B043", f"{command.deadline_seconds:.0f} s were given") from error
     except OSError as error:
-        raise _from_os(error) from error
+        raise from_os(error) from error
 
 
-def _expected(history: Path) -> float:
-    """How long the last build on this machine took."""
-    try:
-        return float(history.read_text())
-    except (FileNotFoundError, ValueError):
-        return FIRST_SECONDS
-
-
-def _tidy(cache: Path) -> None:
+def _tidy(settings: BuilderSettings) -> None:
     """Removes from the cache what nobody needs any more."""
+    cache = settings.cache_dir
+    settings.packer.prune()
+    settings.blob_book.prune()
     LayerCache(cache / "layers").prune()
     prune(cache / "environments")
     for work in (cache / "work").glob("*"):
@@ -84,17 +81,8 @@ def _tidy(cache: Path) -> None:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def open_registry(reference: str) -> Registry:
-    """The registry that images go to.
-
-    :raises FlopsError: FLOPS-B041 when it is of a kind that is not known
-    """
-    if reference.startswith("oci:/"):
-        return LayoutRegistry(Path(reference.removeprefix("oci:")))
-    raise repository_missing(reference)
-
-
-def _from_os(error: OSError) -> Exception:
+def from_os(error: OSError) -> Exception:
+    """The error that a person can act on: FLOPS-B040 for a full disk, else the one that it was."""
     return (
         FlopsError("FLOPS-B040", f"{error.filename or 'writing'}: {error.strerror}") if out_of_space(error) else error
     )

@@ -2,52 +2,44 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import anyio
-import uv
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
+from flops_registry.base import Base
+from flops_registry.interface import OnBytes, Registry
 
 from flops_builder.assembly import Assembly, Part, guest
-from flops_builder.conda.channels import Channels, site_channels
 from flops_builder.conda.lock import CondaLock
 from flops_builder.conda.prefix import image_environment
-from flops_builder.conda.resolver import CondaResolver
-from flops_builder.conda.solver import open_gateway
-from flops_builder.conda.way import resolve_either
-from flops_builder.conda.workshop import CondaWorkshop
 from flops_builder.dependencies.imports import missing_imports, with_offer
+from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
-from flops_builder.image.bytecode import PROCESSES, Compiler, find_python
-from flops_builder.image.environment import Environment, Workshop
+from flops_builder.history import History, Kind, Took
+from flops_builder.image.environment import Environment
 from flops_builder.image.files import code_members
-from flops_builder.image.layer import Layer, LayerCache, write_tar
-from flops_builder.image.registry import Registry
+from flops_builder.image.layer import Layer, write_tar
+from flops_builder.image.packing import Packed, Packer
 from flops_builder.image.runtime import find_runtime
+from flops_builder.locking import AGAIN, key_of_locks, kind_of, locks_for
 from flops_builder.outcome import Outcome
 from flops_builder.plan import Plan, make_plan
-from flops_builder.publish import Layered, compose, lock_title, source_inputs
+from flops_builder.publish import Layered, compose, source_inputs
 from flops_builder.report import Meter
-from flops_builder.resolve.index import site_index
-from flops_builder.resolve.joint import JointResolver, Request
-from flops_builder.resolve.lock import Lock, LockStore, lock_key
-from flops_builder.resolve.relax import Relaxation, Resolution
-from flops_builder.resolve.resolver import Resolver
-from flops_builder.resolve.uv import Target, Uv
+from flops_builder.resolve.lock import Lock
+from flops_builder.resolve.relax import Resolution
+from flops_builder.resolve.uv import Target
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeRound, SmokeTester
 from flops_builder.source.checkout import Checkout, check_out
-
-MACHINES: dict[str, Platform] = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "arm64": "linux/arm64"}
+from flops_builder.tools import Tools, channels_of, host_platform, tools_for
 
 
 @dataclass
@@ -61,6 +53,10 @@ class Job:
     registry: Registry
     work: Path
     smoke_tester: SmokeTester
+    packer: Packer
+    bases: Mapping[Platform, Base]
+    history: History
+    kind: Kind = "new"
     repairs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     installed: int = 0
@@ -76,13 +72,14 @@ class Job:
         """
         checkout = await self._check_out()
         plan = await self._plan(checkout)
-        assembly, python = await self._assembly(plan)
+        tools = await tools_for(plan, self.settings, self.work)
+        assembly = await self._assembly(plan, tools)
         async with tasks() as group:
             for target in plan.targets:
                 group.start_soon(self._runtime, assembly, target)
-            resolution = await self._resolve(plan, assembly)
+            resolution = await self._resolve(plan, assembly, tools)
             for target, lock in resolution.locks.items():
-                group.start_soon(self._environment, checkout, plan, assembly, target, lock, python)
+                group.start_soon(self._environment, checkout, plan, assembly, target, lock, tools.python)
         code = await anyio.to_thread.run_sync(self._code_layer, checkout)
         return await self._publish(plan, assembly, code)
 
@@ -103,7 +100,7 @@ class Job:
 
     async def _plan(self, checkout: Checkout) -> Plan:
         self.meter.at(BuildPhase.CHECK, 0)
-        make = partial(make_plan, channels=bool(self._channels()))
+        make = partial(make_plan, channels=bool(channels_of(self.settings)))
         plan = await anyio.to_thread.run_sync(make, self.spec, checkout, self.command.pythons, self.settings.glibc)
         self.meter.log(
             f"{plan.declaration.file}: {len(plan.declaration.requirements)} requirements, Python {plan.python}"
@@ -111,68 +108,48 @@ class Job:
         self.repairs += [str(each) for each in plan.repairs]
         self.warnings += plan.warnings
         self.meter.log(*self.repairs, *self.warnings)
+        for name, base in self.bases.items():
+            if base.python not in {None, plan.python}:
+                raise FlopsError(
+                    "FLOPS-B047", f"for {name} it has Python {base.python}, and {plan.python} is asked for"
+                )
         self.meter.at(BuildPhase.CHECK, 1, f"Python {plan.python}")
         return plan
 
-    async def _assembly(self, plan: Plan) -> tuple[Assembly, Path | None]:
-        cache = self.settings.cache_dir
-        index = site_index(os.environ, cache)
-        tool = Uv(index, self.settings.index_seconds, uv.find_uv_bin())
-        if plan.python == f"{sys.version_info.major}.{sys.version_info.minor}":
-            python: Path | None = Path(sys.executable)
-        else:
-            python = await find_python(plan.python, tool.binary, index.environment, self.work)
-        compilers, scratch = anyio.CapacityLimiter(PROCESSES), self.work / "resolve"
-        compiler = Compiler(python, plan.python, cache / "bytecode", compilers) if python else None
-        if python is None:
+    async def _assembly(self, plan: Plan, tools: Tools) -> Assembly:
+        if tools.python is None:
             self.warnings.append(f"no smoke round and no byte code: this machine has no Python {plan.python}")
         elif all(target.platform != host_platform() for target in plan.targets):
             self.warnings.append(f"no smoke round: {host_platform()} is not among the platforms")
         runtime = await anyio.to_thread.run_sync(find_runtime, self.settings.runtime_wheels, self.work / "wheels")
-        layers, locks = LayerCache(cache / "layers"), LockStore(cache / "locks", self.settings.lock_hours)
-        ml_tool = replace(tool, index=index.with_options(plan.declaration.options))
-        ml_workshop, ml_resolver = Workshop(ml_tool, layers, cache, compiler), Resolver(ml_tool, locks, scratch)
-        conda = CondaWorkshop(ml_workshop, self._channels(), compilers, host_platform())
-        assembly = Assembly(
-            workshop=Workshop(tool, layers, cache, compiler),
-            resolver=Resolver(tool, locks, scratch),
-            ml_workshop=ml_workshop,
-            ml_resolver=ml_resolver,
+        return Assembly(
+            workshop=tools.workshop,
+            resolver=tools.resolver,
+            ml_workshop=tools.ml_workshop,
+            ml_resolver=tools.ml_resolver,
             runtime=runtime,
             guest=guest(),
-            conda=CondaResolver(conda, ml_resolver, open_gateway(cache), self.settings.index_seconds),
+            conda=tools.conda,
         )
-        return assembly, python
 
-    def _channels(self) -> Channels:
-        settings = self.settings
-        return site_channels(settings.conda_channels, settings.conda_channel_names, os.environ)
-
-    async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
-        """A lock for each platform: those that this commit was built with before, where the registry has them."""
+    async def _resolve(self, plan: Plan, assembly: Assembly, tools: Tools) -> Resolution:
+        """A lock for each platform."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        known = await self.registry.find_locks(self._lock_key(plan))
-        resolution: Resolution | None = None
-        if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
-            locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
-            resolution = assembly.conda.known(locks)
-        if resolution is not None:
-            self.meter.log("the locks are those of an earlier build of this commit")
-        else:
-            request = Request(plan.requirements, plan.declaration.constraints, plan.targets, plan.declaration.off)
-            pypi = Relaxation(JointResolver(assembly.ml_resolver, request)).resolve
-            wish = plan.conda
-            conda = None if wish is None else partial(assembly.conda.resolve, wish, plan.targets)
-            because = None if wish is None else wish.because
-            resolution = await resolve_either(pypi, conda, because, self.meter.log, hint=plan.could_be_conda)
+        resolution = await locks_for(self.spec, plan, self.registry, tools, self.meter.log, gpus=self.command.gpus)
+        if resolution.again:
+            self.meter.log(AGAIN)
         if assembly.conda.workshop.locks:
             self.repairs.clear()  # of what PyPI would have been asked for
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
+        first = CondaLock.seen_by_python(resolution.of(plan.targets[0].platform))
+        warnings = [*resolution.warnings, *unused(plan.requirements, plan.imports, first, plan.declaration.off)]
         self.repairs += [str(each) for each in resolution.repairs]
-        self.warnings += resolution.warnings
-        self.meter.log(*(str(each) for each in resolution.repairs), *resolution.warnings)
+        self.warnings += warnings
+        self.meter.log(*(str(each) for each in resolution.repairs), *warnings)
         for target, lock in resolution.locks.items():
             self.meter.at(BuildPhase.RESOLVE, 1, f"{len(lock.versions)} packages for {target}")
+        self.kind = await kind_of(resolution, assembly.ml_workshop, assembly.guest)
+        self.meter.expect(await anyio.to_thread.run_sync(self.history.expected, self.kind, len(self.locks)))
         return resolution
 
     async def _environment(
@@ -190,16 +167,16 @@ class Job:
             if environment is not None and (own := environment.python or python) is not None:
                 group.start_soon(self._smoke, own, environment, checkout, plan)
             self.mlenv[target.platform] = await assembly.environment_layer(lock, target, environment)
-            self._layer_done()
+            await self._pack(assembly, self.mlenv[target.platform])
 
     async def _tracking(self, assembly: Assembly, lock: Lock, target: Target) -> None:
         flavor = self.spec.sla.ml_model_flavor
         self.tracking[target.platform] = await assembly.tracking_part(lock, flavor, target, self._line)
-        self._layer_done()
+        await self._pack(assembly, self.tracking[target.platform].layer)
 
     async def _runtime(self, assembly: Assembly, target: Target) -> None:
         self.runtime[target.platform] = await assembly.runtime_part(target)
-        self._layer_done()
+        await self._pack(assembly, self.runtime[target.platform].layer)
 
     async def _smoke(self, python: Path, environment: Environment, checkout: Checkout, plan: Plan) -> None:
         file = plan.declaration.file
@@ -233,23 +210,27 @@ class Job:
 
     async def _publish(self, plan: Plan, assembly: Assembly, code: Layer) -> Outcome:
         platforms = {}
-        files = {code.digest: self.work / "code.tar"}
+        packed = {code.digest: await self.packer.pack(code, self.work / "code.tar")}
         for name, lock in self.locks.items():
             runtime, tracking = self.runtime[name], self.tracking[name]
             locks = {"runtime": runtime.lock, "mlenv": lock, "tracking": tracking.lock}
             conda = CondaLock.read(lock)
             variables = {} if conda is None else image_environment(conda.python)
             platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks, variables)
-            files |= {layer.digest: assembly.workshop.layers.path(layer.digest) for layer in platforms[name].layers}
+            packed |= {layer.digest: await self._pack(assembly, layer) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
-        push = compose(self.spec, self.command, inputs, plan.python, self._lock_key(plan), code, platforms, files)
-        total = code.size + sum(layer.size for each in platforms.values() for layer in each.layers)
-        self.meter.at(BuildPhase.PUSH, 0, push.images.learner.repository, bytes_done=0, bytes_total=total)
-        pushed = await self.registry.push(push)
+        key = key_of_locks(self.spec, plan, gpus=self.command.gpus)
+        push, images = compose(self.spec, self.command, inputs, plan.python, key, code, platforms, packed, self.bases)
+        total = sum({each.digest: each.size for each in packed.values()}.values())
+        total += sum(each.descriptor.size for each in push.borrowed.values())
+        self.meter.at(BuildPhase.PUSH, 0, images.learner.repository, bytes_done=0, bytes_total=total)
+        pushed = await self.registry.push(push, self._push_meter(total))
         self.meter.at(BuildPhase.PUSH, 1, f"{pushed.bytes} bytes were new", bytes_done=total, bytes_total=total)
-        self.meter.finish(push.images.image_key)
+        self.meter.finish(images.image_key)
+        took = Took(round(self.meter.seconds, 1), self.meter.phase_seconds)
+        await anyio.to_thread.run_sync(self.history.note, self.kind, len(self.locks), took)
         return Outcome(
-            images=push.images,
+            images=images,
             repairs=self.repairs,
             warnings=self.warnings,
             bytes_pushed=pushed.bytes,
@@ -257,15 +238,20 @@ class Job:
             phase_seconds=self.meter.phase_seconds,
         )
 
-    def _lock_key(self, plan: Plan) -> str:
-        """The same for every build of this commit that asks for the same packages on the same platforms."""
-        return lock_key(
-            self.spec.repository_url,
-            self.spec.commit,
-            [str(each) for each in plan.targets],
-            [each.text for each in (*plan.requirements, *plan.declaration.constraints)]
-            + ([] if plan.declaration.conda is None else [each.text for each in plan.declaration.conda.specs]),
-        )
+    def _push_meter(self, total: int) -> OnBytes:
+        arrived = 0
+
+        def count(more: int) -> None:
+            nonlocal arrived
+            arrived += more
+            self.meter.at(BuildPhase.PUSH, arrived / max(1, total), bytes_done=arrived, bytes_total=total)
+
+        return count
+
+    async def _pack(self, assembly: Assembly, layer: Layer) -> Packed:
+        packed = await self.packer.pack(layer, assembly.workshop.layers.path(layer.digest))
+        self._layer_done()
+        return packed
 
     def _layer_done(self) -> None:
         platforms = len(set(self.spec.sla.supported_platforms))
@@ -276,8 +262,3 @@ class Job:
     def _line(self, line: str) -> None:
         if line.strip():
             self.meter.log(line.rstrip(), stream="code")
-
-
-def host_platform() -> Platform:
-    """The platform of this machine."""
-    return MACHINES.get(platform.machine(), "linux/amd64")

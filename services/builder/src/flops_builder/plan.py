@@ -17,11 +17,11 @@ from flops_builder.dependencies.choice import read_dependencies
 from flops_builder.dependencies.declaration import Declaration, Repair, Requirement
 from flops_builder.dependencies.guest import guest_requirements
 from flops_builder.dependencies.python import PythonChoice, choose_python
-from flops_builder.dependencies.repairs import OF_A_LOCK, RULES, repair
+from flops_builder.dependencies.repairs import OF_A_LOCK, RULES, refuse_files, repair
 from flops_builder.resolve.uv import Target
 from flops_builder.source.checkout import Checkout
 from flops_builder.source.modules import Modules
-from flops_builder.source.structure import DATA, MODEL, check_structure
+from flops_builder.source.structure import DATA, MODEL, check_structure, structure_mistakes
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Plan:
 
     declaration: Declaration
     python: str
+    python_why: str
     targets: tuple[Target, ...]
     requirements: tuple[Requirement, ...]
     repairs: tuple[Repair, ...]
@@ -63,8 +64,9 @@ def make_plan(
     modules = Modules(checkout.code, choice.minor)
     model = check_structure(modules)
     imports = modules.third_party(MODEL[0], DATA[0])
-    off = declaration.off | (RULES.keys() - OF_A_LOCK if declaration.locked else set())
+    off = declaration.off | (RULES.keys() - OF_A_LOCK if declaration.locked else frozenset())
     requirements, repairs = repair(declaration.requirements, imports, off)
+    refuse_files(declaration.constraints)
     asked = requirements
     requirements, added = guest_requirements(requirements, modules.loaders(MODEL[0], DATA[0]), imports.keys())
     guest = tuple(each for each in requirements if each not in asked)
@@ -88,6 +90,7 @@ def make_plan(
     return Plan(
         declaration=declaration,
         python=choice.minor,
+        python_why=choice.why,
         targets=tuple(Target(each, choice.minor, glibc) for each in dict.fromkeys(spec.sla.supported_platforms)),
         requirements=requirements,
         repairs=repairs_told,
@@ -95,6 +98,20 @@ def make_plan(
         imports=imports,
         conda=wish,
     )
+
+
+def mistakes(checkout: Checkout, pythons: Sequence[str]) -> tuple[Declaration | None, list[FlopsError]]:
+    """Every mistake that reading finds, where `make_plan` stops at the first; and the dependency file, if it is read.
+
+    Blocks for as long as reading files takes.
+    """
+    declaration, minor, found = None, pythons[0], list[FlopsError]()
+    try:
+        declaration = read_dependencies(checkout.tree, checkout.code.relative_to(checkout.tree).as_posix())
+        minor = choose_python(declaration, pythons).minor
+    except FlopsError as mistake:
+        found.append(mistake)
+    return declaration, [*found, *structure_mistakes(Modules(checkout.code, minor))]
 
 
 def _choose_python(declaration: Declaration, pythons: Sequence[str], channels: bool) -> tuple[PythonChoice, str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import signal
@@ -29,11 +28,6 @@ class Finished:
     returncode: int
     output: str
     errors: str
-
-
-def out_of_space(error: OSError) -> bool:
-    """Whether a write failed because there is no more room: disk, quota or file size limit."""
-    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 async def run(

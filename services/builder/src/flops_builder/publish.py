@@ -5,19 +5,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import urlsplit
 
-from flops_protocol.identifiers import Digest, segment
+from flops_protocol.identifiers import Digest
 from flops_protocol.images import ImageInputs, SourceInputs
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ImageReference, ImageSet, ProjectSpec, Role
 from flops_protocol.sla import Platform
+from flops_registry.base import Base
+from flops_registry.documents import LOCKS_TYPE, Blob, artifact, index
+from flops_registry.interface import Push
+from flops_registry.names import (
+    IMAGE_KEY,
+    IMAGE_SET,
+    LOCK_DIGEST,
+    LOCK_KEY,
+    PYTHON,
+    REFERENCE,
+    ROLE,
+    SOURCE_KEY,
+    repository_slug,
+)
 
 from flops_builder.image.attestations import BILL_TYPE, STATEMENT_TYPE, bill_of_materials, provenance
-from flops_builder.image.documents import ANNOTATION, LOCKS_TYPE, Blob, artifact, image, index, lock_parts
+from flops_builder.image.documents import image, lock_parts
 from flops_builder.image.layer import Layer
-from flops_builder.image.registry import REFERENCE, Push
+from flops_builder.image.packing import Packed
 from flops_builder.resolve.lock import Lock
 from flops_builder.source.location import public_url
 
@@ -57,15 +69,19 @@ def compose(
     lock_key: str,
     code: Layer,
     platforms: Mapping[Platform, Layered],
-    files: Mapping[Digest, Path],
-) -> Push:
-    """The two images, their keys, and the locks beside them. `files`: where each layer lies."""
+    packed: Mapping[Digest, Packed],
+    bases: Mapping[Platform, Base],
+) -> tuple[Push, ImageSet]:
+    """The two images, their keys, and the locks beside them. `packed`: each layer as it lies in the registry; `bases`:
+    what the layers stand on, if anything."""
     key = ImageInputs(source=inputs, locks={name: each.lock_digest for name, each in sorted(platforms.items())}).key()
-    keys = {f"{ANNOTATION}.image-key": key, f"{ANNOTATION}.source-key": command.source_key}
+    keys = {IMAGE_KEY: key, SOURCE_KEY: command.source_key}
+    lock_digest = _digest("".join(f"{name} {each.lock_digest}\n" for name, each in sorted(platforms.items())))
     about = keys | {
         "org.opencontainers.image.source": public_url(spec.repository_url),
         "org.opencontainers.image.revision": spec.commit,
-        f"{ANNOTATION}.python": python,
+        PYTHON: python,
+        LOCK_DIGEST: lock_digest,
     }
     documents: list[Blob] = []
     indexes: dict[Role, Blob] = {}
@@ -73,7 +89,8 @@ def compose(
         manifests: dict[Platform, Blob] = {}
         for name, each in platforms.items():
             layers = [each.runtime, each.mlenv, code, *([each.tracking] if role is Role.AGGREGATOR else [])]
-            configuration, manifests[name] = image(role, name, python, layers, about, each.environment)
+            below = bases.get(name)
+            configuration, manifests[name] = image(role, name, python, layers, packed, about, below, each.environment)
             documents += [configuration, manifests[name]]
         indexes[role] = index(manifests, about)
         documents.append(indexes[role])
@@ -83,16 +100,14 @@ def compose(
         learner=_reference(command.registry, slug, Role.LEARNER, indexes, platforms),
         aggregator=_reference(command.registry, slug, Role.AGGREGATOR, indexes, platforms),
         python=python,
-        lock_digest=_digest("".join(f"{name} {each.lock_digest}\n" for name, each in sorted(platforms.items()))),
+        lock_digest=lock_digest,
         lookup="built",
     )
     texts = {
         lock_title(name, layer): lock.text for name, each in platforms.items() for layer, lock in each.locks.items()
     }
     attached = {
-        f"{slug}/locks": artifact(
-            LOCKS_TYPE, lock_parts(texts), indexes[Role.LEARNER], keys | {f"{ANNOTATION}.lock-key": lock_key}
-        ),
+        f"{slug}/locks": artifact(LOCKS_TYPE, lock_parts(texts), indexes[Role.LEARNER], keys | {LOCK_KEY: lock_key}),
         **_attestations(slug, indexes, platforms, inputs, keys),
     }
     for parts, manifest in attached.values():
@@ -104,17 +119,19 @@ def compose(
             keys
             | {
                 REFERENCE: f"{slug}/{role}:{tag}",
-                f"{ANNOTATION}.role": str(role),
-                f"{ANNOTATION}.image-set": images.model_dump_json(),
+                ROLE: str(role),
+                IMAGE_SET: images.model_dump_json(),
             },
         )
         for role in (Role.LEARNER, Role.AGGREGATOR)
     ]
     for title, (_, manifest) in attached.items():
-        more = {f"{ANNOTATION}.lock-key": lock_key} if title == f"{slug}/locks" else {}
+        more = {LOCK_KEY: lock_key} if title == f"{slug}/locks" else {}
         entries.append((manifest, keys | {REFERENCE: f"{title}:{tag}"} | more))
     unique = list({each.digest: each for each in documents}.values())
-    return Push(files=files, documents=unique, entries=entries, images=images)
+    files = {each.digest: each.file for each in packed.values()}
+    borrowed = {digest: each for base in bases.values() for digest, each in base.borrowed.items()}
+    return Push(files=files, documents=unique, entries=entries, borrowed=borrowed), images
 
 
 def _attestations(
@@ -148,23 +165,16 @@ def source_inputs(spec: ProjectSpec, command: BuildCommand, base_image: str, bui
         flavor=spec.sla.ml_model_flavor,
         platforms=spec.sla.supported_platforms,
         pythons=command.pythons,
-        base_image=base_image,
+        base_image=command.base_image or base_image,
         runtime_version=command.runtime_version,
         builder_version=builder_version,
+        gpus=command.gpus,
     )
 
 
 def lock_title(platform: Platform, layer: str) -> str:
     """What a lock is called among the locks of an image: `linux-amd64/mlenv.txt`."""
     return f"{platform.replace('/', '-')}/{layer}.txt"
-
-
-def repository_slug(url: str) -> str:
-    """What a repository's images are called: owner and name of a hosted one, the folder's name of a local one."""
-    path = (urlsplit(url).path if "://" in url else url.rpartition(":")[2]).rstrip("/").removesuffix(".git")
-    parts = [part for part in path.split("/") if part]
-    local = url.startswith(("/", "file:"))
-    return segment("-".join(parts[-1:] if local else parts[-2:]))
 
 
 def _reference(

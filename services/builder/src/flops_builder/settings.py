@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from flops_protocol.identifiers import InstanceName, ProjectId
+from flops_protocol.identifiers import InstanceName, PlanId, ProjectId
+from flops_registry.compression import Compression
+from flops_registry.distribution.book import BlobBook
+from flops_registry.opening import Access
+from flops_registry.uses import UseBook
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from flops_builder.image.packing import Packer
 
 MEBIBYTE = 1024 * 1024
 
@@ -21,14 +27,23 @@ class BuilderSettings(BaseSettings):
 
     broker: str = "mqtt://127.0.0.1:1883"
     project: ProjectId = "project"
+    plan: PlanId | None = None
+    """Set: the builder belongs to a plan, not to a project; it thinks a build through, and makes nothing."""
     instance: InstanceName = "builder"
     credential_file: Path | None = None
     cache_dir: Path = Path("/var/lib/flops/cache")
 
     builder_version: str = Field(default_factory=lambda: version("flops-builder"))
     """Part of the image key, as the manager computes it."""
-    base_image: Literal["scratch"] = "scratch"
-    """What the layers stand on. Only `scratch` is built in: the node brings Python."""
+    base_image: str = "scratch"
+    """What the layers stand on, where the command does not say: `scratch` (the node brings Python), an image in a
+    registry by tag or digest, or `oci:/folder[:name]`."""
+    registry_credentials: Path | None = None
+    """A file as Docker's `config.json`; without it, Docker's own of the user who builds."""
+    registry_ca: Path | None = None
+    """Certificates of a private authority that the registry's may be signed by."""
+    registry_compression: Compression = "gzip"
+    """How layers are compressed for a registry over HTTP. `zstd` where registry and engines take it."""
     glibc: str = Field(default="2.28", pattern=r"^2\.[0-9]+$")
     """The oldest C library that the wheels must run on (PEP 600)."""
     runtime_wheels: Path | None = None
@@ -52,6 +67,8 @@ class BuilderSettings(BaseSettings):
 
     index_seconds: float = Field(default=300, gt=0)
     """How long one question to the package index, or one installation, may take."""
+    torch_cpu_index: str | None = None
+    """An index (its URL), or a folder of wheels, with PyTorch's builds for the CPU; None: PyTorch's own index."""
     lock_hours: float = Field(default=24, ge=0)
     """How long a resolved lock counts for the same requirements."""
 
@@ -64,6 +81,26 @@ class BuilderSettings(BaseSettings):
     smoke_seconds: float = Field(default=60, gt=0)
     smoke_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)
     """Address space of the smoke round, where the SLA does not say more."""
+
+    @property
+    def access(self) -> Access:
+        """How a registry is reached."""
+        return Access(self.registry_credentials, self.registry_ca)
+
+    @property
+    def blob_book(self) -> BlobBook:
+        """What is known of the blobs of registries."""
+        return BlobBook(self.cache_dir / "registries")
+
+    @property
+    def uses(self) -> UseBook:
+        """When images of a server were used last: what `flops images` reads."""
+        return UseBook(self.cache_dir / "images")
+
+    @property
+    def packer(self) -> Packer:
+        """Compresses layers."""
+        return Packer(self.cache_dir / "packed", self.registry_compression)
 
     @field_validator("conda_channels", mode="before")
     @classmethod

@@ -10,7 +10,7 @@ import click
 import typer
 from flops_protocol.errors import FlopsError
 
-from flops_cli.commands import data, mesh, projects, protocol, reading
+from flops_cli.commands import base, data, images, mesh, projects, protocol, reading
 from flops_cli.exits import ExitCode, of_error
 from flops_cli.output import Output
 
@@ -36,7 +36,9 @@ app.command(rich_help_panel=READING)(reading.nodes)
 app.command(rich_help_panel=MESH)(mesh.up)
 app.command(rich_help_panel=MESH)(mesh.demo)
 app.command(rich_help_panel=MESH)(mesh.ui)
+app.command(rich_help_panel=MESH)(base.base)
 app.add_typer(data.app, name="data", rich_help_panel=MESH)
+app.add_typer(images.app, name="images", rich_help_panel=MESH)
 app.add_typer(protocol.app, name="protocol", rich_help_panel=MESH)
 
 

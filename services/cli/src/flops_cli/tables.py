@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from flops_protocol.messages.mesh import NodeStatus
 from flops_protocol.messages.project import ProjectSpec, ProjectStage, ProjectStatus
-from flops_protocol.messages.requests import PlanReport, ProjectSummary, Reply
+from flops_protocol.messages.requests import ProjectSummary, Reply
+from flops_registry.housekeeping.interface import Removed, StoredImage
 from rich.markup import escape
 from rich.table import Table
 
@@ -25,6 +27,39 @@ def submitted(output: Output, reply: Reply) -> None:
     output.console.print(f"Project [bold]{reply.project}[/]{known}")
     for notice in reply.notices:
         output.console.print(f"  [yellow]notice[/] {escape(notice)}")
+
+
+def images(output: Output, found: Sequence[StoredImage], projects: Mapping[str, Sequence[str]]) -> None:
+    """The images of a registry."""
+    if not found:
+        output.console.print("No images yet: the first project of a repository brings them.")
+        return
+    table = _table("repository", "commit", "image key", "platforms", "size", "last used", "projects")
+    for image in found:
+        table.add_row(
+            escape(image.slug),
+            image.commit[:12],
+            image.image_key.removeprefix("sha256:")[:12],
+            ", ".join(image.platforms),
+            f"{image.bytes / 1e6:.1f} MB",
+            "not known" if image.last_used is None else f"{image.last_used:%Y-%m-%d %H:%M}",
+            ", ".join(projects.get(image.image_key, ())),
+        )
+    output.console.print(table)
+
+
+def pruned(output: Output, removed: Removed, *, dry_run: bool) -> None:
+    """What has been removed from a registry."""
+    for image in removed.images:
+        output.console.print(
+            f"{'would go' if dry_run else 'removed'}  [bold]{escape(image.slug)}[/] {image.commit[:12]}  "
+            f"[dim]{image.image_key.removeprefix('sha256:')[:12]}[/]"
+        )
+    if not removed.images:
+        output.console.print("Nothing is that old.")
+    elif not dry_run:
+        freed = "the registry frees their bytes" if removed.bytes is None else f"{removed.bytes / 1e6:.1f} MB are free"
+        output.console.print(f"{len(removed.images)} images are gone; {freed}.")
 
 
 def projects(output: Output, found: list[ProjectSummary]) -> None:
@@ -73,29 +108,6 @@ def project(output: Output, status: ProjectStatus, spec: ProjectSpec | None) -> 
     output.console.print(table)
     if status.error is not None:
         output.console.print(error_text(status.error))
-
-
-def plan(output: Output, report: PlanReport) -> None:
-    """What a submit would do."""
-    output.console.print(f"[bold]{escape(report.repository_url)}[/] at {report.commit}")
-    if report.image == "found":
-        output.console.print(f"Images: [green]found[/], nothing to build ({report.image_key})")
-    else:
-        output.console.print(f"Images: [yellow]to build[/]. {escape(report.missed or '')}")
-    table = _table("node", "role", "", "reason")
-    for verdict in report.placement:
-        taken = f"[green]taken x {verdict.count}[/]" if verdict.taken else "[red]refused[/]"
-        table.add_row(verdict.node, verdict.role.value, taken, escape(verdict.reason))
-    output.console.print(table)
-    stages = ", ".join(
-        f"{stage} [dim](at most {report.deadlines[stage]:g} s)[/]" if stage in report.deadlines else str(stage)
-        for stage in report.stages
-    )
-    output.console.print(f"Stages: {stages}")
-    for notice in report.notices:
-        output.console.print(f"[yellow]notice[/] {escape(notice)}")
-    for error in report.errors:
-        output.console.print(error_text(error))
 
 
 def nodes(output: Output, found: list[NodeStatus]) -> None:

@@ -16,15 +16,17 @@ from flops_protocol.errors import FlopsError
 from flops_protocol.messages.mesh import ServiceStatus
 from flops_protocol.messages.project import EventName
 from flops_protocol.process.start import configure_log, read_settings, serve
+from flops_registry.uses import UseBook
 
 from flops_manager.adapters.git import GitResolver
 from flops_manager.adapters.mqtt import connect
-from flops_manager.adapters.oci_layout import OciLayoutLookup
 from flops_manager.adapters.process_engine import ProcessEngine
 from flops_manager.adapters.process_engine.engine import ProcessEngineOptions
+from flops_manager.adapters.registry import RegistryLookup
 from flops_manager.announce import announcer, spec
 from flops_manager.engine import Engine
 from flops_manager.execute import Executor
+from flops_manager.forecasts import Forecasts
 from flops_manager.handlers import Broken, Handlers
 from flops_manager.nodes import Nodes
 from flops_manager.outbox import Pump
@@ -91,6 +93,7 @@ def process_engine(settings: Settings) -> ProcessEngine:
             cache=settings.cache_dir,
             builder_command=settings.builder_command,
             grace_seconds=settings.grace_seconds,
+            access=settings.access,
         )
     )
 
@@ -105,13 +108,14 @@ async def _run(settings: Settings, bus: Bus, store: Store, engine: Engine, stop:
     )
     nodes = Nodes(engine, bus, settings.scan_seconds)
     resolver = GitResolver(settings)
-    images = OciLayoutLookup(settings.registry)
+    images = RegistryLookup(settings.registry, settings.access, UseBook(settings.cache_dir / "images"))
     executor = Executor(settings, policy, store, bus, engine, nodes, resolver, images, now)
     reconciler = Reconciler(executor, policy, now, settings.reconcile_seconds)
     pump = Pump(store, bus)
     allowed = Allowed(settings.local_repositories, http=settings.allow_http)
     desk = Desk(store, allowed, settings.tracking_uri, reconciler.wake)
-    planner = Planner(settings, store, nodes, resolver, images)
+    forecasts = Forecasts(settings, bus, engine)
+    planner = Planner(settings, store, nodes, resolver, images, forecasts, now)
     broken = Broken()
     handlers = Handlers(bus, store, desk, planner, reconciler.wake, now, broken)
 
@@ -135,7 +139,7 @@ async def _run(settings: Settings, bus: Bus, store: Store, engine: Engine, stop:
             work.start_soon(pump.run)
             work.start_soon(reconciler.run)
             work.start_soon(_stay_alive, store)
-            work.start_soon(sweep, store, engine, settings.reconcile_seconds)
+            work.start_soon(sweep, store, engine, lambda: forecasts.running, settings.reconcile_seconds)
             await stop.wait()
             work.cancel_scope.cancel()
         await _say_goodbye(settings, bus, store, engine, nodes, pump)

@@ -39,8 +39,10 @@ def build_command(
         registry=registry,
         pythons=list(state.pythons or DEFAULT_PYTHONS),
         source_key=state.source_key,
+        base_image=state.base_image,
         runtime_version=runtime_version,
         deadline_seconds=_left(state, now, state.sla.deadlines.building),
+        gpus=state.gpus,
     )
 
 

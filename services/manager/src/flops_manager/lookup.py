@@ -16,8 +16,18 @@ from flops_manager.placement import Spread
 class ImageLookup(Protocol):
     """Finds images by their source key, with nothing but the registry's index."""
 
-    async def find(self, source_key: str) -> ImageSet | None:
-        """The images that were built from these inputs; None when there are none, or not all of their bytes."""
+    async def find(self, repository_url: str, source_key: str) -> ImageSet | None:
+        """The images that were built from these inputs; None when there are none, or not all of their bytes.
+
+        :raises FlopsError: FLOPS-B041, FLOPS-B046 when the registry cannot be asked
+        """
+        ...
+
+    async def pinned(self, base_image: str) -> str:
+        """A base image by digest, whatever its tag leads to tomorrow; `scratch` as it is.
+
+        :raises FlopsError: FLOPS-B047 when there is none of that name, FLOPS-B041, FLOPS-B046
+        """
         ...
 
 
@@ -30,6 +40,7 @@ def source_inputs(
     base_image: str,
     runtime_version: str,
     builder_version: str,
+    with_gpus: bool,
 ) -> SourceInputs:
     """Everything known before the dependencies are resolved."""
     return SourceInputs(
@@ -42,6 +53,7 @@ def source_inputs(
         base_image=base_image,
         runtime_version=runtime_version,
         builder_version=builder_version,
+        gpus=with_gpus,
     )
 
 
@@ -54,6 +66,12 @@ def pythons(nodes: Sequence[NodeStatus], spread: Spread) -> list[str]:
             for minor in node.pythons:
                 votes[minor] = votes.get(minor, 0) + 1
     return sorted(votes, key=lambda minor: -votes[minor])
+
+
+def gpus(nodes: Sequence[NodeStatus], spread: Spread) -> bool:
+    """Whether a node that learners were placed on has a GPU: one image serves all of them."""
+    chosen = {node for node, _ in spread.learners}
+    return any(node.gpus > 0 for node in nodes if node.node in chosen)
 
 
 def difference(inputs: SourceInputs, others: Sequence[SourceInputs]) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from flops_protocol.identifiers import InstanceName, NodeName
+from flops_registry.address import check
+from flops_registry.opening import Access
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -31,10 +33,16 @@ class Settings(BaseSettings):
     tracking_uri: str | None = None
     """MLflow's server, for the aggregators."""
 
-    registry: str = Field(default=f"oci:{Path('.flops/registry').absolute()}", pattern=r"^oci:/")
+    registry: str = Field(default=f"oci:{Path('.flops/registry').absolute()}")
+    """An OCI layout folder, `oci:/absolute/path`, or a registry, `http(s)://host[:port][/namespace]`."""
+    registry_credentials: Path | None = None
+    """A file as Docker's `config.json`; without it, Docker's own of this user."""
+    registry_ca: Path | None = None
+    """Certificates of a private authority that the registry's may be signed by."""
     runtime_version: str = Field(default_factory=lambda: version("flops-protocol"))
     builder_version: str = Field(default_factory=lambda: version("flops-protocol"))
     base_image: str = "scratch"
+    """What the layers stand on: `scratch`, an image in a registry by tag or digest, or `oci:/folder[:name]`."""
 
     engine: Literal["process"] = "process"
     engine_dir: Path = Path(".flops/engine")
@@ -63,6 +71,8 @@ class Settings(BaseSettings):
     """A file as `git credential-store` has it, for https:// repositories."""
     git_seconds: float = Field(default=30, gt=0)
 
+    plan_seconds: float = Field(default=90, gt=0)
+    """How long a builder may think a build through for a plan, once it has started."""
     reconcile_seconds: float = Field(default=30, gt=0)
     actor_restarts: int = Field(default=3, ge=0)
     builder_restarts: int = Field(default=1, ge=0)
@@ -70,6 +80,24 @@ class Settings(BaseSettings):
     lost_seconds: float = Field(default=30, gt=0)
     grace_seconds: float = Field(default=5, ge=0)
     """How long an actor may take to stop before it is killed."""
+
+    @property
+    def contact(self) -> dict[str, str]:
+        """What every actor is told about the broker, as its environment."""
+        told = {"FLOPS_BROKER": self.actor_broker or self.broker}
+        if self.actor_credential_file is not None:
+            told["FLOPS_CREDENTIAL_FILE"] = str(self.actor_credential_file.absolute())
+        return told
+
+    @property
+    def access(self) -> Access:
+        """How the registry is reached."""
+        return Access(self.registry_credentials, self.registry_ca)
+
+    @field_validator("registry")
+    @classmethod
+    def _registry(cls, value: str) -> str:
+        return check(value)
 
     @field_validator("local_repositories", mode="before")
     @classmethod

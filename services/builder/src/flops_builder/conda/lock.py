@@ -101,6 +101,12 @@ class CondaLock:
         return Lock(pins + self.wheels.text)
 
     @classmethod
+    def seen_by_python(cls, lock: Lock) -> Lock:
+        """What Python sees of a lock, whichever kind it is of."""
+        conda = cls.read(lock)
+        return lock if conda is None else conda.python_packages
+
+    @classmethod
     def read(cls, lock: Lock) -> Self | None:
         """The lock again from its text; None when it is none of conda's."""
         if not lock.text.startswith(HEAD):

@@ -20,6 +20,7 @@ from flops_builder.conda.stubs import stub_requirements
 from flops_builder.conda.wish import CondaWish
 from flops_builder.conda.workshop import CondaWorkshop
 from flops_builder.dependencies.declaration import Repair, Requirement, requirement
+from flops_builder.dependencies.rules import Rule
 from flops_builder.failing import tasks
 from flops_builder.resolve.joint import JointResolver, Request
 from flops_builder.resolve.lock import Lock
@@ -77,7 +78,7 @@ class CondaResolver:
             warnings.append(f"scripts that packages want to have run are not run: {', '.join(sorted(scripts))}")
         in_order = {target: locks[target] for target in sorted(locks, key=str)}
         why = "the ML worker needs it, and conda does not bring it"
-        needs = [Repair("guest-needs", "", each.text, why) for each in wish.guest if each in added]
+        needs = [Repair(Rule.GUEST_NEEDS, "", each.text, why) for each in wish.guest if each in added]
         return Resolution(in_order, (*wish.repairs, *needs, *repairs), tuple(warnings))
 
     def known(self, locks: Mapping[Target, Lock]) -> Resolution | None:

@@ -14,10 +14,10 @@ from flops_builder.dependencies.conda import CondaFile, CondaSpec
 from flops_builder.dependencies.declaration import Declaration, Repair, Requirement, requirement
 from flops_builder.dependencies.python import OLDEST, allows
 from flops_builder.dependencies.repairs import RULES, repair
+from flops_builder.dependencies.rules import Rule
 
-DROPPING = frozenset({"guest", "installer", "mlflow-out"})
+DROPPING = frozenset({Rule.GUEST, Rule.INSTALLER, Rule.MLFLOW_OUT})
 """The rules that are about conda's packages, too: the others are about what PyPI calls them."""
-BUILD_RULE = "conda-build"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CondaWish:
     """What the guest needs, where conda does not bring it."""
     channels: tuple[str, ...]
     """What the file calls them."""
-    off: frozenset[str]
+    off: frozenset[Rule]
     """Repair rules that are switched off."""
     because: str | None = None
     """Why PyPI is not even asked; None: it is asked first."""
@@ -50,8 +50,8 @@ class CondaWish:
             specs.append(plain)
             if plain is not each:
                 why = "a build string is of one platform, and the channels do not have it for all"
-                repairs.append(Repair(BUILD_RULE, each.text, plain.text, why, each.file, each.line))
-        if not repairs or BUILD_RULE in self.off:
+                repairs.append(Repair(Rule.CONDA_BUILD, each.text, plain.text, why, each.file, each.line))
+        if not repairs or Rule.CONDA_BUILD in self.off:
             return None
         return replace(self, specs=tuple(specs), repairs=(*self.repairs, *repairs))
 
@@ -105,7 +105,7 @@ def check(spec: CondaSpec) -> rattler.MatchSpec:
         ) from error
 
 
-def _dropped(spec: CondaSpec, imports: Mapping[str, str], off: frozenset[str]) -> Repair | None:
+def _dropped(spec: CondaSpec, imports: Mapping[str, str], off: frozenset[Rule]) -> Repair | None:
     try:
         named = requirement(spec.name, spec.file, spec.line)
     except (FlopsError, InvalidRequirement):
@@ -129,7 +129,7 @@ def _oldest(spec: CondaSpec, declaration: Declaration) -> tuple[CondaSpec, tuple
         return spec, ()
     raised = replace(spec, text=f"python {oldest}.*")
     why = f"{oldest} is the oldest that the ML worker runs on"
-    return raised, (Repair("python-pin", spec.text, raised.text, why, spec.file, spec.line),)
+    return raised, (Repair(Rule.PYTHON_PIN, spec.text, raised.text, why, spec.file, spec.line),)
 
 
 def _without_build(spec: CondaSpec) -> CondaSpec:

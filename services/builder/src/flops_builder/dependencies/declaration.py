@@ -11,6 +11,8 @@ from packaging.requirements import Requirement as Parsed
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from flops_builder.dependencies.rules import Rule
+
 if TYPE_CHECKING:
     from flops_builder.dependencies.conda import CondaFile
 
@@ -47,6 +49,12 @@ class Requirement:
         parsed.specifier = SpecifierSet(specifier)
         return replace(self, parsed=parsed)
 
+    def without_url(self) -> Requirement:
+        """The same, from the index."""
+        parsed = Parsed(str(self.parsed))
+        parsed.url = None
+        return replace(self, parsed=parsed)
+
     def renamed(self, name: str) -> Requirement:
         """The same, of another project."""
         parsed = Parsed(str(self.parsed))
@@ -71,7 +79,7 @@ def requirement(text: str, file: str, line: int | None = None) -> Requirement:
 class Repair:
     """One change to what was asked for: by which rule, from what, to what, and why."""
 
-    rule: str
+    rule: Rule
     before: str
     after: str | None
     """None: it was dropped. Where there was nothing before, `before` is empty."""
@@ -114,7 +122,7 @@ class Declaration:
     """Further files that it names, and that were read with it."""
     locked: bool = False
     """Whether it is a lock, which is honoured exactly."""
-    off: frozenset[str] = frozenset()
+    off: frozenset[Rule] = frozenset()
     """Repair rules that are switched off."""
     conda: CondaFile | None = None
     """The same as conda reads it, where it is a conda file."""

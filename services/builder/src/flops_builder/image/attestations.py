@@ -12,9 +12,10 @@ from typing import Any
 from flops_protocol.identifiers import Digest
 from flops_protocol.images import SourceInputs
 from flops_protocol.sla import Platform
+from flops_registry.documents import Blob, document
+from flops_registry.names import LAYER, PLATFORM
 
 from flops_builder.conda.lock import CondaLock
-from flops_builder.image.documents import ANNOTATION, Blob, document
 from flops_builder.resolve.lock import Lock
 from flops_builder.source.location import public_url
 
@@ -37,7 +38,7 @@ def bill_of_materials(name: str, image: Digest, platform: Platform, locks: Mappi
             "name": package,
             "version": version,
             **({} if "://" in version else {"purl": f"pkg:pypi/{package}@{version}"}),
-            "properties": [{"name": f"{ANNOTATION}.layer", "value": layer}],
+            "properties": [{"name": LAYER, "value": layer}],
         }
         for layer, lock in sorted(locks.items())
         for package, version in sorted(_wheels(lock).versions.items())
@@ -50,7 +51,7 @@ def bill_of_materials(name: str, image: Digest, platform: Platform, locks: Mappi
             "version": package.version,
             "purl": package.purl,
             "hashes": [{"alg": "SHA-256", "content": package.sha256}],
-            "properties": [{"name": f"{ANNOTATION}.layer", "value": layer}],
+            "properties": [{"name": LAYER, "value": layer}],
         }
         for layer, lock in sorted(locks.items())
         if (conda := CondaLock.read(lock)) is not None
@@ -67,7 +68,7 @@ def bill_of_materials(name: str, image: Digest, platform: Platform, locks: Mappi
                 "bom-ref": name,
                 "name": name,
                 "version": image,
-                "properties": [{"name": f"{ANNOTATION}.platform", "value": platform}],
+                "properties": [{"name": PLATFORM, "value": platform}],
             }
         },
         "components": components,

@@ -1,54 +1,27 @@
-"""The documents above the layers: image configuration, manifest, index (OCI image-spec 1.1)."""
+"""What an image of ours says: its configuration and manifest (OCI image-spec 1.1), and its locks."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from flops_protocol.identifiers import Digest
 from flops_protocol.messages.project import Role
 from flops_protocol.sla import Platform
+from flops_registry.base import Base
+from flops_registry.documents import CONFIG_TYPE, MANIFEST_TYPE, Blob, Descriptor, blob, document
+from flops_registry.names import LAYER
 
 from flops_builder.image.files import ROOT
-from flops_builder.image.layer import MEDIA_TYPE, Layer
+from flops_builder.image.layer import Layer
+from flops_builder.image.packing import Packed
 
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 LOCK_TYPE = "application/vnd.flops.lock.v1+text"
-LOCKS_TYPE = "application/vnd.flops.locks.v1"
+NOT_OURS = frozenset({"Cmd", "Healthcheck", "OnBuild", "ArgsEscaped"})
+"""What a base image says of what it runs itself."""
 CREATED = "1970-01-01T00:00:00Z"
 """Always the same: the time of building says nothing about what was built."""
-ANNOTATION = "mesh.flops"
-
-
-@dataclass(frozen=True)
-class Blob:
-    """A document or a file as it lies in a registry."""
-
-    media_type: str
-    digest: Digest
-    size: int
-    content: bytes
-
-    def descriptor(self, **more: Any) -> dict[str, Any]:
-        """What points at it."""
-        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size} | more
-
-
-def blob(media_type: str, content: bytes) -> Blob:
-    """A blob of these bytes."""
-    return Blob(media_type, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content), content)
-
-
-def document(media_type: str, value: Mapping[str, Any]) -> Blob:
-    """A JSON document, written in one way only."""
-    return blob(media_type, json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def image(
@@ -56,31 +29,32 @@ def image(
     platform: Platform,
     python: str,
     layers: Sequence[Layer],
+    packed: Mapping[Digest, Packed],
     annotations: Mapping[str, str],
+    base: Base | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Blob, Blob]:
-    """Configuration and manifest of one image for one platform; `environment`: further variables."""
+    """Configuration and manifest of one image for one platform.
+
+    :param packed: each layer as it lies in the registry, by its diff ID
+    :param base: what the layers stand on; None: nothing, and the node brings Python
+    :param environment: further variables
+    """
     system, _, architecture = platform.partition("/")
+    below: Mapping[str, Any] = base.configuration if base else {}
+    diff_ids = [*below.get("rootfs", {}).get("diff_ids", []), *(layer.digest for layer in layers)]
+    history = [{"created": CREATED, "created_by": f"flops-builder: {layer.kind}"} for layer in layers]
     configuration = document(
         CONFIG_TYPE,
         {
+            **{name: below[name] for name in ("variant", "os.version", "os.features") if name in below},
             "architecture": architecture,
             "os": system,
             "created": CREATED,
-            "config": {
-                "Entrypoint": ["python3", "-u", "-I", "-S", f"/{ROOT}/runtime/flops_start.py", str(role)],
-                "Env": [
-                    "PATH=/usr/local/bin:/usr/bin:/bin",
-                    "LANG=C.UTF-8",
-                    f"FLOPS_IMAGE_ROOT=/{ROOT}",
-                    f"FLOPS_IMAGE_PYTHON={python}",
-                    *(f"{name}={value}" for name, value in sorted(environment.items())),
-                ],
-                "WorkingDir": f"/{ROOT}/code",
-                "Labels": dict(annotations),
-            },
-            "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
-            "history": [{"created": CREATED, "created_by": f"flops-builder: {layer.kind}"} for layer in layers],
+            "config": _how_to_run(role, python, annotations, below.get("config") or {}, environment),
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            # Of a base image that does not tell its history, the image's would not tell the number of layers.
+            "history": [*below.get("history", []), *history] if base is None or below.get("history") else [],
         },
     )
     manifest = document(
@@ -90,13 +64,16 @@ def image(
             "mediaType": MANIFEST_TYPE,
             "config": configuration.descriptor(),
             "layers": [
-                {
-                    "mediaType": MEDIA_TYPE,
-                    "digest": layer.digest,
-                    "size": layer.size,
-                    "annotations": {f"{ANNOTATION}.layer": layer.kind},
-                }
-                for layer in layers
+                *(_descriptor(layer) for layer in (base.layers if base else ())),
+                *(
+                    {
+                        "mediaType": packed[layer.digest].media_type,
+                        "digest": packed[layer.digest].digest,
+                        "size": packed[layer.digest].size,
+                        "annotations": {LAYER: layer.kind},
+                    }
+                    for layer in layers
+                ),
             ],
             "annotations": dict(annotations),
         },
@@ -104,40 +81,28 @@ def image(
     return configuration, manifest
 
 
-def index(manifests: Mapping[Platform, Blob], annotations: Mapping[str, str]) -> Blob:
-    """The index that joins the platforms of an image."""
-    entries = []
-    for platform, manifest in sorted(manifests.items()):
-        system, _, architecture = platform.partition("/")
-        entries.append(manifest.descriptor(platform={"os": system, "architecture": architecture}))
-    value = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries, "annotations": dict(annotations)}
-    return document(INDEX_TYPE, value)
+def _how_to_run(
+    role: Role,
+    python: str,
+    annotations: Mapping[str, str],
+    below: Mapping[str, Any],
+    environment: Mapping[str, str],
+) -> dict[str, Any]:
+    """A base image's own settings (user, environment, …), save for what is run, and how that is watched."""
+    variables = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+    variables |= dict(entry.partition("=")[::2] for entry in below.get("Env") or [])
+    variables |= {"FLOPS_IMAGE_ROOT": f"/{ROOT}", "FLOPS_IMAGE_PYTHON": python, **environment}
+    kept = {name: value for name, value in below.items() if name not in NOT_OURS}
+    return kept | {
+        "Entrypoint": ["python3", "-u", "-I", "-S", f"/{ROOT}/runtime/flops_start.py", str(role)],
+        "Env": [f"{name}={value}" for name, value in variables.items()],
+        "WorkingDir": f"/{ROOT}/code",
+        "Labels": {**(below.get("Labels") or {}), **annotations},
+    }
 
 
-def artifact(
-    kind: str, parts: Mapping[str, Blob], subject: Blob, annotations: Mapping[str, str]
-) -> tuple[list[Blob], Blob]:
-    """Documents that refer to an image (image-spec, "Guidelines for Artifact Usage"): their blobs, and the manifest.
-
-    :param parts: by their titles
-    """
-    empty = blob(EMPTY_TYPE, b"{}")
-    manifest = document(
-        MANIFEST_TYPE,
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "artifactType": kind,
-            "config": empty.descriptor(),
-            "layers": [
-                part.descriptor(annotations={"org.opencontainers.image.title": name})
-                for name, part in sorted(parts.items())
-            ],
-            "subject": subject.descriptor(),
-            "annotations": dict(annotations),
-        },
-    )
-    return [*parts.values(), empty], manifest
+def _descriptor(layer: Descriptor) -> dict[str, Any]:
+    return layer.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def lock_parts(texts: Mapping[str, str]) -> dict[str, Blob]:

@@ -75,13 +75,17 @@ class Workshop:
         :raises FlopsError: as `environment`
         :raises OSError: when there is no room
         """
-        key = self.key(name, lock, target, extra)
-        found = await anyio.to_thread.run_sync(self.layers.get, key, name)
+        found = await self.kept(name, lock, target, extra)
         if found is not None:
             return found
+        key = self.key(name, lock, target, extra)
         environment = environment or await self.environment(name, lock, target, extra)
         members = await anyio.to_thread.run_sync(environment_members, environment.folder, name)
         return await anyio.to_thread.run_sync(self.layers.put, key, name, members)
+
+    async def kept(self, name: str, lock: Lock, target: Target, extra: Sequence[tuple[str, Path]]) -> Layer | None:
+        """The layer of this environment, if it is there; nothing is made."""
+        return await anyio.to_thread.run_sync(self.layers.get, self.key(name, lock, target, extra), name)
 
     def key(self, name: str, lock: Lock, target: Target, extra: Sequence[tuple[str, Path]]) -> str:
         """What an environment and its layer are kept under: everything that they are made from."""

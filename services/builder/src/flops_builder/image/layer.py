@@ -17,7 +17,6 @@ from flops_protocol.identifiers import Digest, uuid7
 
 from flops_builder.image.files import Member
 
-MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar"
 CHUNK = 1024 * 1024
 BLOCK = 512
 OCTAL_LIMIT = 8**11 - 1

@@ -27,6 +27,7 @@ def up(
         Literal["mosquitto", "iotcore"] | None,
         typer.Option("--broker-kind", help="Which broker to start; else Mosquitto where it is installed."),
     ] = None,
+    registry: options.Registry = None,
     state: options.State = options.STATE,
     json: options.Json = False,
 ) -> None:
@@ -42,6 +43,7 @@ def up(
             ports=Ports(port, mlflow_port),
             with_mlflow=mlflow,
             broker_kind=broker_kind,
+            registry=registry,
         )
 
     anyio.run(run)

@@ -43,6 +43,7 @@ class EmbeddedMesh:
     broker: str
     broker_kind: str
     mlflow: str | None
+    registry: str
     ready_seconds: float
     mlflow_up: Event
 
@@ -62,6 +63,7 @@ async def embedded_mesh(
     ports: Ports = Ports(),
     with_mlflow: bool = True,
     broker_kind: str | None = None,
+    registry: str | None = None,
     tell: Callable[[str], None],
 ) -> AsyncIterator[EmbeddedMesh]:
     """Starts everything, and stops everything when the block is left, actors included.
@@ -78,6 +80,7 @@ async def embedded_mesh(
         last = state.mesh()
         broker_port = choose(ports.broker, _port(last.broker if last else None))
         mlflow_port = choose(ports.mlflow, _port(last.mlflow if last else None)) if with_mlflow else None
+        images = registry or f"oci:{state.registry}"
         kind, broker = services.broker(state, broker_port, kind=broker_kind)
         url = f"mqtt://{HOST}:{broker_port}"
         tracking = None if mlflow_port is None else f"http://{HOST}:{mlflow_port}"
@@ -89,6 +92,7 @@ async def embedded_mesh(
                     broker=url,
                     broker_kind=kind,
                     mlflow=tracking,
+                    registry=images,
                     pid=os.getpid(),
                     processes=supervisor.records,
                 )
@@ -99,14 +103,14 @@ async def embedded_mesh(
             async with create_task_group() as group:
                 try:
                     await supervisor.start(broker, group)
-                    await supervisor.start(services.manager(state, url, tracking), group)
+                    await supervisor.start(services.manager(state, url, tracking, images), group)
                     await supervisor.start(services.observer(state, url), group)
                     await _until_ready(url, supervisor)
                     ready_seconds = current_time() - began
                     if tracking is not None and mlflow_port is not None:
                         await supervisor.start(services.mlflow(state, mlflow_port), group)
                         group.start_soon(_watch_mlflow, tracking, mlflow_up)
-                    yield EmbeddedMesh(state, url, kind, tracking, ready_seconds, mlflow_up)
+                    yield EmbeddedMesh(state, url, kind, tracking, images, ready_seconds, mlflow_up)
                 finally:
                     with CancelScope(shield=True):
                         for name in STOPPING:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 RUNTIME = ("flops_protocol", "flops_federation", "flops_mlrepo", "flops_aggregator", "flops_learner")
 RUNTIME_PINS = ("flwr",)
-BUILDER = ("flops_builder",)
+BUILDER = ("flops_builder", "flops_registry")
 
 
 def runtime_version() -> str:
@@ -21,7 +21,7 @@ def runtime_version() -> str:
 
 
 def builder_version() -> str:
-    """The same over the builder: another builder may make another image of the same inputs."""
+    """The same over the builder and its documents: another builder may make another image of the same inputs."""
     return _fingerprint(BUILDER, ())
 
 

@@ -20,7 +20,15 @@ NO_ISOLATION = (
 )
 
 
-async def up(state: StateFolder, output: Output, *, ports: Ports, with_mlflow: bool, broker_kind: str | None) -> None:
+async def up(
+    state: StateFolder,
+    output: Output,
+    *,
+    ports: Ports,
+    with_mlflow: bool,
+    broker_kind: str | None,
+    registry: str | None,
+) -> None:
     """Runs the mesh until SIGINT, SIGTERM or SIGHUP; then nothing of it is left.
 
     :raises FlopsError: as `embedded_mesh`
@@ -35,6 +43,7 @@ async def up(state: StateFolder, output: Output, *, ports: Ports, with_mlflow: b
                     ports=ports,
                     with_mlflow=with_mlflow,
                     broker_kind=broker_kind,
+                    registry=registry,
                     tell=lambda sentence: output.errors.print(f"[yellow]{escape(sentence)}[/]"),
                 ) as mesh:
                     _say_ready(mesh, output)
@@ -63,6 +72,7 @@ def _say_ready(mesh: EmbeddedMesh, output: Output) -> None:
                 "broker": mesh.broker,
                 "broker_kind": mesh.broker_kind,
                 "mlflow": mesh.mlflow,
+                "registry": mesh.registry,
                 "state": str(mesh.state.root),
             }
         )
@@ -71,6 +81,7 @@ def _say_ready(mesh: EmbeddedMesh, output: Output) -> None:
         output.errors.print(NO_ISOLATION)
     output.console.print(f"[bold green]The mesh is ready[/] after {mesh.ready_seconds:.1f} s.")
     output.console.print(f"  broker  {mesh.broker} ({mesh.broker_kind})")
+    output.console.print(f"  images  {escape(mesh.registry)}")
     output.console.print(f"  state   {escape(str(mesh.state.root))}")
     if mesh.mlflow is not None:
         output.console.print(f"  MLflow  {mesh.mlflow} [dim](still starting)[/]")

@@ -78,12 +78,12 @@ def broker(state: StateFolder, port: int, *, kind: str | None = None) -> tuple[s
     return "iotcore", Service("broker", [sys.executable, "-c", _RUN_IOTCORE, str(configuration)])
 
 
-def manager(state: StateFolder, broker_url: str, mlflow_url: str | None) -> Service:
-    """The manager, with the `process` engine and an OCI layout as registry."""
+def manager(state: StateFolder, broker_url: str, mlflow_url: str | None, registry: str) -> Service:
+    """The manager, with the `process` engine."""
     environment = {
         "FLOPS_BROKER": broker_url,
         "FLOPS_STATE_DIR": str(state.manager),
-        "FLOPS_REGISTRY": f"oci:{state.registry}",
+        "FLOPS_REGISTRY": registry,
         "FLOPS_ENGINE_DIR": str(state.engine),
         "FLOPS_DATA_DIR": str(state.data),
         "FLOPS_CACHE_DIR": str(state.cache),

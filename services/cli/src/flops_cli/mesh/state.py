@@ -29,6 +29,7 @@ class MeshFile(BaseModel):
     broker: str
     broker_kind: str
     mlflow: str | None = None
+    registry: str | None = None
     pid: int
     """The process of `flops up`."""
     processes: dict[str, ProcessRecord] = {}

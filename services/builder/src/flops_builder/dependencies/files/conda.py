@@ -16,6 +16,7 @@ from flops_builder.dependencies.declaration import Declaration, Repair, Requirem
 from flops_builder.dependencies.files.requirements_txt import COMMENT, Contents, read_line
 from flops_builder.dependencies.files.text import read_text
 from flops_builder.dependencies.names import CONDA_TO_PYPI, NOT_PYTHON
+from flops_builder.dependencies.rules import Rule
 
 SPEC = re.compile(r"^(?:(?P<channel>[^\s:\[]+)::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>.*)$")
 BRACKET = re.compile(r"\[(.*)\]$")
@@ -51,7 +52,7 @@ def read_conda(folder: Path, name: str) -> Declaration | None:
         why = "the list of pip packages stood at another depth than its neighbours, which is no YAML"
         repairs.append(
             Repair(
-                "conda-indentation",
+                Rule.CONDA_INDENTATION,
                 "- pip: outside of dependencies",
                 "- pip: inside of dependencies",
                 why,
@@ -184,16 +185,16 @@ def _translate(contents: Contents, spec: str, file: str, line: int) -> tuple[str
     conda_name, rest = found.group("name").lower(), found.group("rest").strip()
     if conda_name in NOT_PYTHON:
         why = "it is a library below Python, and wheels bring what they need of it"
-        contents.repairs.append(Repair("conda-not-python", spec, None, why, file, line))
+        contents.repairs.append(Repair(Rule.CONDA_NOT_PYTHON, spec, None, why, file, line))
         return None, ""
     version, lost = _version(rest, spec, file, line)
     if lost:
         why = "a conda build string means nothing to PyPI"
-        contents.repairs.append(Repair("conda-build", spec, f"{conda_name}{version}", why, file, line))
+        contents.repairs.append(Repair(Rule.CONDA_BUILD, spec, f"{conda_name}{version}", why, file, line))
     name = CONDA_TO_PYPI.get(conda_name, conda_name)
     if canonicalize_name(name) != canonicalize_name(conda_name):
         contents.repairs.append(
-            Repair("conda-name", spec, f"{name}{version}", f"PyPI has conda's {conda_name} as {name}", file, line)
+            Repair(Rule.CONDA_NAME, spec, f"{name}{version}", f"PyPI has conda's {conda_name} as {name}", file, line)
         )
     return name, version
 

@@ -12,12 +12,10 @@ from flops_protocol.errors import FlopsError
 from flops_builder.dependencies.declaration import CondaSwitch, Declaration, requirement
 from flops_builder.dependencies.files.locked import Wanted
 from flops_builder.dependencies.files.toml import line_of, python_specifiers, read_toml, strings, table
-from flops_builder.dependencies.repairs import RULES
+from flops_builder.dependencies.rules import SWITCHED, Rule
 
 NAME = "flops.toml"
 KEYS = ("file", "requirements", "python", "extras", "groups", "repairs-off", "conda")
-SWITCHED = frozenset({*RULES, "no-wheel", "conda-version", "numpy-1", "pkg-resources"})
-"""Rules that can be switched off: those that change what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Choice:
     python: str | None
     python_line: int | None
     wanted: Wanted
-    off: frozenset[str]
+    off: frozenset[Rule]
     """Repair rules that are switched off."""
     name: str
     """The `flops.toml` itself, relative to the repository."""
@@ -78,7 +76,7 @@ def read_flops_toml(folder: Path, name: str) -> Choice | None:
             groups_line=line_of(text, "groups"),
         ),
         name=name,
-        off=frozenset(off),
+        off=frozenset(map(Rule, off)),
     )
 
 

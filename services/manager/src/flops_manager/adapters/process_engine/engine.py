@@ -15,6 +15,7 @@ import anyio.to_thread
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.mesh import DataTag, NodeStatus
 from flops_protocol.messages.project import Role
+from flops_registry.opening import Access
 
 from flops_manager.adapters.process_engine.data_tags import DataFolder
 from flops_manager.adapters.process_engine.ending import end, kill_leftovers, wait_for_end
@@ -48,6 +49,8 @@ class ProcessEngineOptions:
     cache: Path
     builder_command: Sequence[str]
     grace_seconds: float = 5
+    access: Access = field(default_factory=Access)
+    """How registries are reached that images come from."""
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     """What the builder may see (it installs with the user's settings of uv), and actors a little of."""
 
@@ -63,7 +66,7 @@ class ProcessEngine:
         this_platform()
         self._options = options
         self._folder = EngineFolder(options.folder.absolute())
-        self._images = ImageStore(self._folder)
+        self._images = ImageStore(self._folder, options.access)
         self._data = DataFolder(options.data.absolute(), self._folder.data_book)
         self._interpreters: dict[str, Path] | None = None
         self._discovering = anyio.Lock()

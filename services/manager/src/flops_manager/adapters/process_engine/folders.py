@@ -10,7 +10,7 @@ from flops_protocol.identifiers import uuid7
 
 @dataclass(frozen=True)
 class EngineFolder:
-    """The engine's own folder: `layers/`, `images/`, `actors/{project}/{instance}/`, `logs/{project}/`, `new/`."""
+    """Its own folder: `layers/`, `images/`, `blobs/`, `actors/{project}/{instance}/`, `logs/{project}/`, `new/`."""
 
     root: Path
     run: str = field(default_factory=uuid7)
@@ -35,6 +35,11 @@ class EngineFolder:
     def new(self) -> Path:
         """What is being made in this run, and is renamed to its place when it is whole."""
         return self.half_made / self.run
+
+    @property
+    def blobs(self) -> Path:
+        """Layers on their way from a registry, until they are unpacked."""
+        return self.root / "blobs"
 
     @property
     def actors(self) -> Path:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from flops_protocol.errors import FlopsError
+from flops_protocol.identifiers import Digest
 from flops_protocol.messages.project import ImageReference
+from flops_registry.documents import Configuration, Descriptor, Index, Manifest, Process, read
+from flops_registry.names import BASE, LAYER
+from flops_registry.opening import Access, open_registry
 
-from flops_manager.adapters.oci_layout import Configuration, Index, Manifest, OciLayout, Process
 from flops_manager.adapters.process_engine.folders import EngineFolder
-from flops_manager.adapters.process_engine.layers import IMAGE_ROOT, BadLayerError, compose, unpack
+from flops_manager.adapters.process_engine.layers import IMAGE_ROOT, BadLayerError, compose
+from flops_manager.adapters.process_engine.pulling import Source
 
 _ROOT = f"/{IMAGE_ROOT}"
 
@@ -39,54 +43,62 @@ GRACE_SECONDS = 3600.0
 class ImageStore:
     """The images of this machine, unpacked as far as somebody needed them."""
 
-    def __init__(self, folder: EngineFolder) -> None:
+    def __init__(self, folder: EngineFolder, access: Access | None = None) -> None:
         """Nothing is touched before the first call."""
         self._folder = folder
+        self._access = access
         self._unpacking: dict[str, anyio.Lock] = {}
 
     async def prepare(self, image: ImageReference, platform: str) -> Runnable:
         """Unpacks an image, as far as it is not unpacked yet: its layers side by side, each one once.
 
-        :raises FlopsError: FLOPS-D005 when it is not for this platform, FLOPS-D007 when it cannot be unpacked
+        :raises FlopsError: FLOPS-D005 when it is not for this platform, FLOPS-D007 when it cannot be unpacked,
+            FLOPS-B041 when the registry does not give it
         """
-        if not image.registry.startswith("oci:/"):
-            raise FlopsError(
-                "FLOPS-D007", f"{image.registry} is no OCI layout folder; the process engine knows no other"
-            )
-        layout = OciLayout(Path(image.registry.removeprefix("oci:")))
         try:
-            digest = await anyio.to_thread.run_sync(_manifest, layout, image, platform)
-            manifest = await anyio.to_thread.run_sync(layout.document, digest, Manifest)
-            layers = await self._unpack(layout, [layer.digest for layer in manifest.layers])
+            async with open_registry(image.registry, self._access) as registry:
+                index = read(await registry.manifest(image.repository, image.digest), Index)
+                digest = _manifest(index, image, platform)
+                manifest = read(await registry.manifest(image.repository, digest), Manifest)
+                content = await registry.content(image.repository, manifest.config.digest)
+                configuration = read(content, Configuration)
+                wanted = _wanted(manifest, configuration)
+                layers = await self._unpack(Source(registry, image.repository, self._folder), wanted)
             folder = self._folder
             root = await anyio.to_thread.run_sync(compose, layers, digest, folder.images, folder.new)
             await anyio.to_thread.run_sync(os.utime, root)
-            configuration = await anyio.to_thread.run_sync(layout.document, manifest.config.digest, Configuration)
             return _runnable(root, configuration.config)
         except (OSError, ValueError, BadLayerError) as error:
             what = f"{image.repository}@{image.digest[:19]}"
             raise FlopsError("FLOPS-D007", f"{what}: {type(error).__name__}: {error}"[:1000]) from error
 
-    async def _unpack(self, layout: OciLayout, digests: list[str]) -> list[Path]:
-        unpacked: dict[str, Path] = {}
+    async def _unpack(self, source: Source, layers: Mapping[Digest, Descriptor]) -> list[Path]:
+        taken: dict[Digest, Path] = {}
         failures: list[Exception] = []
 
-        async def take(digest: str) -> None:
+        async def take(diff_id: Digest, layer: Descriptor) -> None:
             # The actors of a project share most layers, and start at the same moment.
-            async with self._unpacking.setdefault(digest, anyio.Lock()):
+            async with self._unpacking.setdefault(diff_id, anyio.Lock()):
                 try:
-                    unpacked[digest] = await anyio.to_thread.run_sync(
-                        unpack, layout.blob(digest), digest, self._folder.layers, self._folder.new
-                    )
-                except (OSError, ValueError, BadLayerError) as error:
+                    taken[diff_id] = await source.unpack(diff_id, layer)
+                except (OSError, ValueError, BadLayerError, FlopsError) as error:
                     failures.append(error)
 
         async with anyio.create_task_group() as group:
-            for digest in digests:
-                group.start_soon(take, digest)
+            for diff_id, layer in layers.items():
+                group.start_soon(take, diff_id, layer)
         if failures:
             raise failures[0]
-        return [unpacked[digest] for digest in digests]
+        return [taken[diff_id] for diff_id in layers]
+
+
+def _wanted(manifest: Manifest, configuration: Configuration) -> dict[Digest, Descriptor]:
+    """The layers that we need, by their diff IDs: those of ours. What a base image has, the host has, too."""
+    diff_ids = configuration.rootfs.diff_ids or [layer.digest for layer in manifest.layers]
+    if len(diff_ids) != len(manifest.layers):
+        raise ValueError(f"{len(manifest.layers)} layers, and {len(diff_ids)} diff IDs")
+    pairs = zip(diff_ids, manifest.layers, strict=True)
+    return {diff_id: layer for diff_id, layer in pairs if layer.annotations.get(LAYER) != BASE}
 
 
 def prune(folder: EngineFolder, keep_seconds: float) -> None:
@@ -103,14 +115,13 @@ def prune(folder: EngineFolder, keep_seconds: float) -> None:
         if now - layer.stat().st_mtime > GRACE_SECONDS:
             shutil.rmtree(layer, ignore_errors=True)
             layer.with_suffix(".boot").unlink(missing_ok=True)
+    for blob in folder.blobs.glob("*"):
+        if now - blob.stat().st_mtime > keep_seconds:
+            blob.unlink(missing_ok=True)
 
 
-def _manifest(layout: OciLayout, image: ImageReference, platform: str) -> str:
-    there = {
-        f"{manifest.platform.os}/{manifest.platform.architecture}": manifest.digest
-        for manifest in layout.document(image.digest, Index).manifests
-        if manifest.platform is not None
-    }
+def _manifest(index: Index, image: ImageReference, platform: str) -> str:
+    there = {str(manifest.platform): manifest.digest for manifest in index.manifests if manifest.platform is not None}
     if platform not in there:
         raise FlopsError("FLOPS-D005", f"the node is {platform}, {image.repository} is for {', '.join(sorted(there))}")
     return there[platform]

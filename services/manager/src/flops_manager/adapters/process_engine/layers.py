@@ -31,8 +31,17 @@ class BadLayerError(Exception):
     """Raised when a layer is not what its digest says, or tries to write outside of its folder."""
 
 
+def unpacked(digest: str, into: Path) -> Path | None:
+    """The layer that `unpack` has made, if it is there."""
+    target = into / digest.removeprefix("sha256:")
+    if not _is_whole(target):
+        return None
+    os.utime(target)  # in use: it may be in no image yet
+    return target
+
+
 def unpack(blob: Path, digest: str, into: Path, scratch: Path) -> Path:
-    """The unpacked layer, `into/{digest}`; what is there already is taken as it is.
+    """The unpacked layer, `into/{digest}`; what is there already is taken as it is. `blob` is not compressed.
 
     It comes into being by one rename: whoever sees it sees all of it, and two who unpack it at once do not meet.
 
@@ -40,10 +49,10 @@ def unpack(blob: Path, digest: str, into: Path, scratch: Path) -> Path:
     :raises BadLayerError: when it cannot be trusted
     :raises OSError: when it cannot be read or written
     """
+    there = unpacked(digest, into)
+    if there is not None:
+        return there
     target = into / digest.removeprefix("sha256:")
-    if _is_whole(target):
-        os.utime(target)  # in use: it may be in no image yet
-        return target
     into.mkdir(parents=True, exist_ok=True)
     scratch.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix="layer-", dir=scratch))

@@ -1,0 +1,1 @@
+"""A registry over HTTP (OCI distribution-spec 1.1): addresses, authentication, uploads, downloads, referrers."""

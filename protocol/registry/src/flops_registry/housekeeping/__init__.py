@@ -1,0 +1,1 @@
+"""What a registry holds of ours, and what of it may go."""

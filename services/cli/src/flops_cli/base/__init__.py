@@ -1,0 +1,1 @@
+"""Base images, made of Debian's packages without any registry."""

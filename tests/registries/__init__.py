@@ -1,0 +1,1 @@
+"""Real registries for tests, started on this machine."""
