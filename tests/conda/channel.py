@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rattler.index import index_fs
@@ -38,16 +40,47 @@ CONFIGURATION = f"prefix = {PLACEHOLDER}\n"
 TOOL = f"#!{PLACEHOLDER}/bin/perl -w\nprint 'tool';\n"
 
 
-async def make_channel(folder: Path, *, python: bool = False, signals: Sequence[str] = ("1.0", "1.1")) -> Path:
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python that a package can be made of."""
+
+    version: str
+    base: Path
+
+    @property
+    def minor(self) -> str:
+        """`3.12`."""
+        return ".".join(self.version.split(".")[:2])
+
+
+OWN = Interpreter(VERSION, Path(sys.base_prefix))
+
+
+def another_minor() -> Interpreter | None:
+    """A Python of another minor than that of the tests, installed beside it as pyenv and uv do; None: there is none."""
+    for binary in sorted(OWN.base.parent.glob("*/bin/python3.1[2-9]")):
+        asked = [binary, "-I", "-c", "import sys; print(sys.version.split()[0], sys.base_prefix)"]
+        version, base = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
+        found = Interpreter(version, Path(base))
+        if found.minor != OWN.minor:
+            return found
+    return None
+
+
+async def make_channel(
+    folder: Path, *, python: bool | Interpreter = False, signals: Sequence[str] = ("1.0", "1.1")
+) -> Path:
     """Writes and indexes the channel.
 
-    :param python: whether its Python for this machine is a real one, a copy of the one that runs the tests
+    :param python: which Python the one for this machine is a copy of; `True`: that of the tests; `False`: a hollow one
     :param signals: the versions of lab-signal
     """
+    interpreter = OWN if isinstance(python, bool) else python
+    minor = interpreter.minor
     for subdir in PLATFORMS:
-        here = python and subdir == f"linux-{'64' if sysconfig.get_platform() == 'linux-x86_64' else 'aarch64'}"
-        (real_python(subdir) if here else hollow_python(subdir)).write(folder)
-        core = f"lib/python{MINOR}/site-packages"
+        here = bool(python) and subdir == f"linux-{'64' if sysconfig.get_platform() == 'linux-x86_64' else 'aarch64'}"
+        (real_python if here else hollow_python)(interpreter, subdir).write(folder)
+        core = f"lib/python{minor}/site-packages"
         Package(
             "lab-core",
             "2.1",
@@ -62,7 +95,7 @@ async def make_channel(folder: Path, *, python: bool = False, signals: Sequence[
                 "bin/.lab-core-post-link.sh": b"#!/bin/sh\ntouch $PREFIX/post-link-ran\n",
             },
             programs=["bin/lab-tool", "bin/.lab-core-post-link.sh"],
-            depends=[f"python {MINOR}.*", "__glibc >=2.17", "__linux"],
+            depends=[f"python {minor}.*", "__glibc >=2.17", "__linux"],
             archive=".tar.bz2",
         ).write(folder)
     Package("lab-amd64", subdir="linux-64", files={"share/lab-amd64": b""}).write(folder)
@@ -81,24 +114,26 @@ async def make_channel(folder: Path, *, python: bool = False, signals: Sequence[
     return folder
 
 
-def hollow_python(subdir: str) -> Package:
+def hollow_python(interpreter: Interpreter, subdir: str) -> Package:
     """A Python that can be solved for and linked, not run."""
-    files: dict[str, bytes | Path] = {f"bin/python{MINOR}": b"\x7fELF", f"lib/python{MINOR}/os.py": b"x = 1\n"}
-    links = {"bin/python": f"python{MINOR}", "bin/python3": f"python{MINOR}"}
-    return Package("python", VERSION, "0_cpython", subdir, files, links, programs=[f"bin/python{MINOR}"])
+    minor = interpreter.minor
+    files: dict[str, bytes | Path] = {f"bin/python{minor}": b"\x7fELF", f"lib/python{minor}/os.py": b"x = 1\n"}
+    links = {"bin/python": f"python{minor}", "bin/python3": f"python{minor}"}
+    return Package("python", interpreter.version, "0_cpython", subdir, files, links, programs=[f"bin/python{minor}"])
 
 
-def real_python(subdir: str) -> Package:
-    """The Python that runs the tests, as far as the ML worker needs it."""
-    base, library = Path(sys.base_prefix), Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix}))
+def real_python(interpreter: Interpreter, subdir: str) -> Package:
+    """A copy of a Python, as far as the ML worker needs it."""
+    minor, base = interpreter.minor, interpreter.base
+    library = base / "lib" / f"python{minor}"
     files: dict[str, bytes | Path] = {}
     for path in sorted(library.rglob("*")):
         relative = path.relative_to(library)
         unwanted = not LEFT_OUT.isdisjoint(relative.parts) or relative.parts[0].startswith("config-")
         if path.is_file() and not unwanted:
-            files[f"lib/python{MINOR}/{relative.as_posix()}"] = path
-    files[f"bin/python{MINOR}"] = (base / "bin" / f"python{MINOR}").resolve()
-    for shared in sorted((base / "lib").glob(f"libpython{MINOR}.so*")):
+            files[f"lib/python{minor}/{relative.as_posix()}"] = path
+    files[f"bin/python{minor}"] = (base / "bin" / f"python{minor}").resolve()
+    for shared in sorted((base / "lib").glob(f"libpython{minor}.so*")):
         files[f"lib/{shared.name}"] = shared
-    links = {"bin/python": f"python{MINOR}", "bin/python3": f"python{MINOR}"}
-    return Package("python", VERSION, "0_cpython", subdir, files, links)
+    links = {"bin/python": f"python{minor}", "bin/python3": f"python{minor}"}
+    return Package("python", interpreter.version, "0_cpython", subdir, files, links)

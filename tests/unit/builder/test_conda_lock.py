@@ -157,3 +157,6 @@ def test_a_prefix_without_its_makers_notes(tmp_path):
     assert members["share/beside"].link == "a"
     assert (members["share/linked"].link, members["share/linked"].file) == (None, cached)
     assert unrun_scripts(prefix) == ["a"]
+    (prefix / "etc" / "conda" / "activate.d").mkdir(parents=True)
+    (prefix / "etc" / "conda" / "activate.d" / "b.sh").write_text("export B=1\n")
+    assert unrun_scripts(prefix) == ["a", "etc/conda/activate.d/b.sh"]

@@ -109,9 +109,10 @@ def python_packages(prefix: Path, minor: str) -> dict[str, str]:
 
 
 def unrun_scripts(prefix: Path) -> list[str]:
-    """Packages that brought a script to be run after linking: it was not."""
+    """Packages that brought a script to be run after linking, and scripts for activating a prefix: they are not run."""
     names = (SCRIPT.match(file.name) for file in (prefix / "bin").glob(".*.sh"))
-    return sorted({found.group("name") for found in names if found})
+    activating = (file.relative_to(prefix).as_posix() for file in (prefix / "etc/conda/activate.d").glob("*.sh"))
+    return sorted({*(found.group("name") for found in names if found), *activating})
 
 
 def prefix_members(prefix: Path, cache: Path) -> Iterable[Member]:
