@@ -7,10 +7,11 @@ cold. Every figure is of one run of this program, and the ratios are against the
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,12 +19,19 @@ import anyio
 from flops_builder.outcome import Outcome
 from flops_builder.settings import BuilderSettings
 
+from tests.bench import peers
 from tests.bench.table import machine, show
 from tests.integration.builder.bench import Bench, Repository
 
 REPOSITORY = Path(__file__).parent.parent.parent / "examples" / "digits-sklearn"
 ONE = ("linux/amd64",)
-BOTH = ("linux/amd64", "linux/arm64")
+OTHER = ("linux/arm64",)
+BOTH = (*ONE, *OTHER)
+AGAINST_PEERS = {
+    "amd64": {"docker build, pip": 0.15, "docker build, uv": 0.5},
+    "arm64": {"docker build, pip": 0.05, "docker build, uv": 0.3},
+}
+MEMORY = 400
 SECOND_PLATFORM, CHANGED_LINE, PUSHED = 1.25, 0.2, 100_000
 
 
@@ -45,9 +53,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=3, help="how often each build is measured (default 3)")
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="a folder with an ML repository")
+    parser.add_argument("--engine", help="a Docker engine, unix:///…: build there, and with buildah, too")
+    parser.add_argument("--base", default="flops-base", help="the base image there, with a tag for each architecture")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="flops-bench-", dir=Path.cwd()) as folder:
-        series = anyio.run(measure, Path(folder), arguments.repository, arguments.repeat)
+    others: list[peers.Peer] = []
+    with tempfile.TemporaryDirectory(prefix="flops-bench-", dir=Path.cwd()) as name:
+        folder = Path(name)
+        series = anyio.run(measure, folder, arguments.repository, arguments.repeat)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        if arguments.engine:
+            engine = peers.Engine(arguments.engine, arguments.base)
+            others = peers.measure(engine, folder / "warm" / "registry", arguments.repository, folder / "peers")
     cold = statistics.median(series["cold"].seconds)
     targets = {
         "cold, second platform": SECOND_PLATFORM,
@@ -73,12 +89,29 @@ def main() -> None:
     changed = series["one line changed"].outcome
     pushed = changed.bytes_pushed if changed else 0
     print(f"\nOne changed line pushes {pushed} bytes (to reach: ≤ {PUSHED}).")
+    print(f"\nPeak memory of the builder: {memory:.0f} MB (to reach: ≤ {MEMORY}).")
     phases = series["cold"].outcome.phase_seconds if series["cold"].outcome else {}
     show(
         "Phases of the last cold build; they overlap",
         ["phase", "seconds"],
         [[name, value] for name, value in phases.items()],
     )
+    if others:
+        _show_peers({"amd64": series["cold"], "arm64": series["cold, the other platform"]}, others)
+
+
+def _show_peers(ours: Mapping[str, Series], others: Sequence[peers.Peer]) -> None:
+    rows = []
+    for architecture, series in ours.items():
+        median = statistics.median(series.seconds)
+        rows.append([architecture, "flops-mesh", median, 1.0, "", ""])
+        for peer in others:
+            wanted = AGAINST_PEERS[architecture].get(peer.name)
+            to_reach = f"≤ {wanted:g}" if wanted else ""
+            seconds = peer.cold[architecture]
+            rows.append([architecture, peer.name, seconds, median / seconds, to_reach, peer.changed[architecture]])
+    columns = ["platform", "build", "cold", "ours / its", "to reach", "one line changed"]
+    show("The same images, built by others: seconds, downloads cached", columns, rows)
 
 
 async def measure(folder: Path, source: Path, repeat: int) -> dict[str, Series]:
@@ -90,13 +123,21 @@ async def measure(folder: Path, source: Path, repeat: int) -> dict[str, Series]:
     name, text = model.relative_to(repository.folder).as_posix(), model.read_text()
     series = {
         kind: Series()
-        for kind in ("cold", "cold, second platform", "dependencies cached", "one line changed", "image found")
+        for kind in (
+            "cold",
+            "cold, second platform",
+            "cold, the other platform",
+            "dependencies cached",
+            "one line changed",
+            "image found",
+        )
     }
     await build(folder / "warm", repository, commit, BOTH)
     for number in range(repeat):
         place = folder / f"round-{number}"
         series["cold"].add(await build(place / "one", repository, commit, ONE))
         series["cold, second platform"].add(await build(place / "both", repository, commit, BOTH))
+        series["cold, the other platform"].add(await build(place / "other", repository, commit, OTHER))
         cached = place / "one" / "cache"
         series["dependencies cached"].add(await build(place / "cached", repository, commit, ONE, cache=cached))
         changed = repository.commit({name: f"{text}\n# change {number}\n"})

@@ -56,7 +56,10 @@ CASES = [
     Case(
         "unresolvable",
         "FLOPS-B022",
-        files={"requirements__txt": "numpy\njinja2==3.1.4\nmarkupsafe<2\n"},
+        files={
+            "requirements__txt": "numpy\njinja2==3.1.4\nmarkupsafe<2\n",
+            "flops__toml": '[dependencies]\nfile = "requirements.txt"\nrepairs-off = ["conflict"]\n',
+        },
         says="markupsafe",
     ),
     Case("no wheel", "FLOPS-B023", files={"requirements__txt": "numpy\ndocopt==0.6.2\n"}, says="docopt"),

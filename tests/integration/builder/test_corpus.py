@@ -6,6 +6,8 @@ import os
 from typing import cast
 
 import pytest
+from flops_builder.conda.way import resolve_either
+from flops_builder.dependencies.unused import unused
 from flops_builder.resolve.index import site_index
 from flops_builder.resolve.joint import JointResolver, Request
 from flops_builder.resolve.lock import LockStore
@@ -26,7 +28,8 @@ async def test_the_lock_is_what_a_user_would_want(case, tmp_path):
     targets = tuple(Target(cast("Platform", each), plan.python, "2.28") for each in wanted["platforms"])
     resolver = Resolver(Uv(site_index(os.environ, tmp_path), 60), LockStore(tmp_path / "locks", 1), tmp_path)
     request = Request(plan.requirements, plan.declaration.constraints, targets, plan.declaration.off)
-    resolving = Relaxation(JointResolver(resolver, request)).resolve()
+    pypi = Relaxation(JointResolver(resolver, request)).resolve
+    resolving = resolve_either(pypi, None, None, lambda _: None, hint=plan.could_be_conda)
     if "error" in wanted:
         with pytest.raises(FlopsError) as caught:
             await resolving
@@ -37,5 +40,9 @@ async def test_the_lock_is_what_a_user_would_want(case, tmp_path):
     resolution = await resolving
     for lock in resolution.locks.values():
         assert lock.versions | wanted.get("versions", {}) == lock.versions
+    lock = next(iter(resolution.locks.values()))
+    warnings = [*resolution.warnings, *unused(plan.requirements, plan.imports, lock, plan.declaration.off)]
+    for text in wanted.get("warnings", []):
+        assert any(text in warning for warning in warnings), warnings
     if "repairs" in wanted:
         assert sorted({each.rule for each in resolution.repairs}) == wanted["repairs"]

@@ -34,6 +34,8 @@ class ModelManager:
     def evaluate_model(self):
         return 0.5, 0.5, 1
 """
+CONFLICT = "scipy==1.13.0\nnumpy==2.4.0\n"
+NOT_MOVED = '[dependencies]\nfile = "requirements.txt"\nrepairs-off = ["conflict"]\n'
 PLAIN = {"model_manager.py": MODEL, "data_manager.py": DATA, "requirements.txt": "numpy\n"}
 
 
@@ -56,7 +58,7 @@ async def refused(bench, repository, files, **more):
         ({"requirements.txt": None}, "FLOPS-B020", None, None),
         ({"requirements.txt": "numpy\nnumpy==\n"}, "FLOPS-B021", "requirements.txt", 2),
         ({"requirements.txt": "numpy\nscikit-lern\n"}, "FLOPS-B022", "requirements.txt", 2),
-        ({"requirements.txt": "scipy==1.13.0\nnumpy==2.4.0\n"}, "FLOPS-B022", "requirements.txt", 1),
+        ({"requirements.txt": CONFLICT, "flops.toml": NOT_MOVED}, "FLOPS-B022", "requirements.txt", 1),
         ({"requirements.txt": "numpy\npyspark\n"}, "FLOPS-B023", "requirements.txt", 2),
         ({"requirements.txt": "numpy\na @ git+https://127.0.0.1:9/a\n"}, "FLOPS-B023", "requirements.txt", 2),
         ({"environment.yml": "dependencies:\n- python=2.7\n"}, "FLOPS-B024", "environment.yml", 2),
@@ -68,8 +70,9 @@ async def test_before_anything_is_installed(bench, repository, files, code, file
 
 
 async def test_a_conflict_is_explained(bench, repository):
-    body = await refused(bench, repository, {"requirements.txt": "scipy==1.13.0\nnumpy==2.4.0\n"})
-    assert "scipy==1.13.0 depends on numpy" in body.detail
+    body = await refused(bench, repository, {"requirements.txt": CONFLICT, "flops.toml": NOT_MOVED})
+    assert "scipy==1.13.0 needs numpy" in body.detail
+    assert "but numpy==2.4.0 (requirements.txt:2) is asked for" in body.detail
     assert "numpy==2.4.0 (requirements.txt:2) →" in body.detail
     assert "scipy==1.13.0 (requirements.txt:1) →" in body.detail
 

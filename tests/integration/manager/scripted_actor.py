@@ -11,6 +11,9 @@ of its project, in `strategy.arguments.script`, by role:
 * `stubborn`: SIGTERM does not impress it
 * `rounds_seconds`: how long a round takes
 * `untracked`: the aggregator says that MLflow has not taken everything
+* `forecast`: what the builder of a plan finds
+
+The builder of a plan (`FLOPS_PLAN`) does as the builder would, with what the plan's command says.
 """
 
 import json
@@ -29,10 +32,16 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 ROLE = os.environ["FLOPS_ROLE"]
-PROJECT = os.environ["FLOPS_PROJECT"]
+PLAN = os.environ.get("FLOPS_PLAN")
+PROJECT = PLAN or os.environ["FLOPS_PROJECT"]
+ROOT = f"flops/v1/plans/{PLAN}" if PLAN else f"flops/v1/projects/{PROJECT}"
 INSTANCE = os.environ["FLOPS_INSTANCE"]
 STATE = Path(os.environ["FLOPS_STATE_DIR"])
-TYPES = {"builder": "flops.build", "aggregator": "flops.aggregator", "learner": "flops.learner"}
+TYPES = {
+    "builder": "flops.plan" if PLAN else "flops.build",
+    "aggregator": "flops.aggregator",
+    "learner": "flops.learner",
+}
 EPOCH = time.time_ns() // 1_000_000
 
 
@@ -50,7 +59,7 @@ class Actor:
         self.stopped = False
         self.since = now()
         self.name = f"learner/{INSTANCE}" if ROLE == "learner" else ROLE
-        self.base = {"project": PROJECT}
+        self.base = {"plan": PLAN} if PLAN else {"project": PROJECT}
         if ROLE == "learner":
             self.base |= {"learner": INSTANCE, "node": os.environ["FLOPS_NODE"]}
         else:
@@ -69,23 +78,24 @@ class Actor:
         properties.WillDelayInterval = 1
         topic = self.topic("status")
         will = self.base | {"state": "lost", "since": now()}
-        self.client.will_set(topic, self.envelope(topic, f"{TYPES[ROLE]}.status.v1", will), 1, True, properties)
+        said = self.envelope(topic, f"{TYPES[ROLE]}.status.v1", will)
+        self.client.will_set(topic, said, 1, not PLAN, properties)
         expiry = Properties(PacketTypes.CONNECT)
         expiry.SessionExpiryInterval = 3
         self.client.connect(self.host, self.port, keepalive=10, properties=expiry)
         self.client.loop_start()
 
     def on_connect(self, client, *_):
-        topics = [f"manager/commands/{ROLE}", "manager/spec"]
+        topics = ["manager/command"] if PLAN else [f"manager/commands/{ROLE}", "manager/spec"]
         topics += ["learner/+/status"] if ROLE == "aggregator" else ["aggregator/status"] if ROLE == "learner" else []
-        client.subscribe([(f"flops/v1/projects/{PROJECT}/{topic}", 1) for topic in topics])
+        client.subscribe([(f"{ROOT}/{topic}", 1) for topic in topics])
         if self.last is not None:
-            client.publish(*self.last, 1, True)
+            client.publish(*self.last, 1, not PLAN)
         else:
             self.status("ready", wait=False)
 
     def topic(self, name):
-        return f"flops/v1/projects/{PROJECT}/{self.name}/{name}"
+        return f"{ROOT}/{self.name}/{name}"
 
     def envelope(self, topic, kind, data):
         self.sequences[topic] = self.sequences.get(topic, 0) + 1
@@ -109,7 +119,7 @@ class Actor:
         payload = self.envelope(topic, kind, data)
         if retain:
             self.last = (topic, payload)
-        sent = self.client.publish(topic, payload, 1, retain).mid
+        sent = self.client.publish(topic, payload, 1, retain and not PLAN).mid
         if wait:  # Not in a callback: it runs in the thread that would bring the answer.
             with self.wake:
                 self.wake.wait_for(lambda: sent in self.published)
@@ -121,7 +131,7 @@ class Actor:
 
     def status(self, state, wait=True, **more):
         data = self.base | {"state": state, "since": self.since}
-        if self.command is not None:
+        if self.command is not None and not PLAN:
             data["command"] = self.command["command"]
         self.say("status", f"{TYPES[ROLE]}.status.v1", data | more, retain=True, wait=wait)
 
@@ -130,9 +140,11 @@ class Actor:
             return
         data = json.loads(message.payload)["data"]
         with self.wake:
-            if message.topic.endswith("/manager/spec"):
-                self.spec = data
-                script = data["sla"]["strategy"].get("arguments", {}).get("script", {}).get(ROLE, {})
+            if PLAN:
+                self.command = data
+            if PLAN or message.topic.endswith("/manager/spec"):
+                self.spec = data["spec"] if PLAN else data
+                script = self.spec["sla"]["strategy"].get("arguments", {}).get("script", {}).get(ROLE, {})
                 self.script = script if INSTANCE in script.get("only", [INSTANCE]) else {}
             elif message.topic.endswith("/aggregator/status"):
                 self.peer = data
@@ -182,6 +194,11 @@ class Actor:
         self.until(lambda: False)
 
     def builder(self):
+        if PLAN:
+            self.status("planning")
+            self.maybe_die("working")
+            self.status("done", forecast=self.script.get("forecast", {}))
+            return
         self.status("building")
         self.maybe_die("working")
         images = push(self.command)

@@ -81,7 +81,6 @@ def test_every_translation_that_changes_something_is_told(write):
         ("dependencies:\n- numpy\n- {a: 1, b: 2}\n", 3, "text"),
         ("dependencies:\n- pip: numpy\n", 2, "list"),
         ("dependencies:\n- pip:\n  - a: b\n", 3, "text"),
-        ("dependencies:\n- numpy=1.2|1.3\n", 2, "alternatives"),
         ("dependencies:\n- numpy\n- '!!'\n", 3, "no conda requirement"),
         ("dependencies:\n- python=three\n", 2, "Python versions"),
         ("dependencies:\n- pip:\n  - numpy\n  - 'numpy=='\n", 4, "no requirement"),
@@ -111,3 +110,17 @@ def test_nothing_but_a_typed_error_comes_out(tmp_path_factory, text):
     (folder / "conda.yaml").write_text(f"dependencies:\n- {text}\n", encoding="utf-8", errors="replace")
     with contextlib.suppress(FlopsError):
         read_conda(folder, "conda.yaml")
+
+
+def test_what_only_conda_can_say_is_told_with_its_line(write):
+    found = read(write, "channels: [lab]\ndependencies:\n- python=3.11\n- lab::numpy=1.2|1.3\n- pip: [six]\n")
+    assert found.conda is not None
+    assert found.conda.refused is not None
+    assert (found.conda.refused.body.file, found.conda.refused.body.line) == ("conda.yaml", 4)
+    assert "alternatives" in found.conda.refused.body.detail
+    assert [(each.channel, each.text) for each in found.conda.specs] == [
+        (None, "python=3.11"),
+        ("lab", "numpy=1.2|1.3"),
+    ]
+    assert [each.text for each in found.conda.pip] == ["six"]
+    assert found.conda.channels == ("lab",)

@@ -48,7 +48,8 @@ def plan_of(case: str, folder: Path) -> Plan:
         submitted_at=datetime.now(UTC),
     )
     checkout = Checkout(tree=tree, code=code, files=1, bytes=1, notices=[])
-    return make_plan(spec, checkout, wanted.get("pythons", ["3.11"]), "2.28")
+    channels = wanted.get("channels", False)
+    return make_plan(spec, checkout, wanted.get("pythons", ["3.11"]), "2.28", channels=channels)
 
 
 def test_there_are_enough_cases():
@@ -78,5 +79,8 @@ def test_the_plan_is_what_a_user_would_want(case, tmp_path):
         assert list(plan.declaration.options) == told["options"]
     for text in told.get("warnings", []):
         assert any(text in warning for warning in plan.warnings), plan.warnings
+    assert (
+        None if plan.conda is None or not plan.conda.because else sorted(each.text for each in plan.conda.specs)
+    ) == (sorted(told["conda"]) if "conda" in told else None)
     if "guest" in told:
         assert sorted(needs - {"numpy>=1.21"}) == told["guest"]

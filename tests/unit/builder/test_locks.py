@@ -9,7 +9,7 @@ import pytest
 from flops_builder.dependencies.choice import ORDER
 from flops_builder.dependencies.files.locked import ALWAYS, MAX_TERMS, Edge, Wanted, conditions, marker_text
 from flops_protocol.errors import FlopsError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from packaging.markers import Marker
 
@@ -65,6 +65,7 @@ VALUES = st.recursive(
 @pytest.mark.parametrize("name", ["uv.lock", "pylock.toml", "poetry.lock", "Pipfile.lock", "Pipfile", "pyproject.toml"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=5))
+@example(document={"package": [], "metadata": {"python-versions": []}})
 def test_nothing_but_a_typed_error_comes_out(name, document, write):
     folder = write({name: json.dumps(document) if name == "Pipfile.lock" else toml(document)})
     with contextlib.suppress(FlopsError):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+import flops_builder
 import pytest
 from flops_builder.dependencies.declaration import Declaration, requirement
 from flops_builder.dependencies.guest import guest_requirements
 from flops_builder.dependencies.python import choose_python
 from flops_builder.dependencies.repairs import RULES, repair
+from flops_builder.dependencies.rules import ALWAYS, Rule
 from flops_protocol.errors import FlopsError
+from hypothesis import given
+from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 
@@ -31,11 +38,40 @@ def repaired(*texts, imports=(), off=()):
         ("sklearn==0.0", ["scikit-learn"], "renamed"),
         ("tensorflow-gpu==2.10.0", ["tensorflow==2.10.0"], "renamed"),
         ("opencv-python==4.9.0.80", ["opencv-python-headless==4.9.0.80"], "headless"),
+        ("numpy @ file:///croot/n/dist/numpy-1.26.4-cp311-cp311-linux_x86_64.whl", ["numpy==1.26.4"], "local-file"),
+        ("numpy @ file:///home/me/numpy-1.26.4.tar.gz", ["numpy==1.26.4"], "local-file"),
+        ("certifi @ file:///croot/certifi_1707229174982/work/certifi", ["certifi"], "local-file"),
     ],
 )
 def test_rules(before, after, rule):
     assert repaired(before) == (after, [rule])
-    assert repaired(before, off=[rule])[1] == []
+    if rule != "local-file":
+        assert repaired(before, off=[rule])[1] == []
+        return
+    with pytest.raises(FlopsError) as caught:
+        repaired(before, off=[rule])
+    assert (caught.value.body.code, caught.value.body.line) == ("FLOPS-B021", 1)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), max_size=60))
+def test_any_file_of_another_machine_becomes_a_release_or_just_the_name(path):
+    ((kept,), rules) = repaired(f"numpy @ file:///{path}")
+    assert rules == ["local-file"]
+    assert kept == "numpy" or kept.startswith("numpy==")
+
+
+@pytest.mark.parametrize(
+    ("texts", "imports", "kept"),
+    [
+        (["gmpy2==2.1.2", "torch"], ["torch", "torchvision"], ["torchvision", "torch"]),
+        (["gmpy2==2.1.2"], ["torch"], ["gmpy2==2.1.2"]),
+        (["gmpy2==2.1.2"], ["torchvision", "gmpy2"], ["gmpy2==2.1.2"]),
+        (["gmpy2==2.1.2", "torchvision==0.18"], ["torchvision"], ["gmpy2==2.1.2", "torchvision==0.18"]),
+    ],
+)
+def test_gmpy2_is_torchvision_only_where_the_code_says_so(texts, imports, kept):
+    assert repaired(*texts, imports=imports)[0] == kept
+    assert repaired(*texts, imports=imports, off=["gmpy2"]) == (texts, [])
 
 
 def test_one_requirement_may_need_two_repairs():
@@ -61,6 +97,20 @@ def test_a_repair_tells_place_change_and_reason():
 
 def test_every_rule_has_a_name_of_its_own():
     assert len(RULES) == len(set(RULES.values()))
+
+
+def test_every_rule_stands_in_the_documentation_and_in_italics_where_it_is_always_on():
+    page = (Path(__file__).parents[3] / "docs" / "builder.md").read_text()
+    rows = [line.split("|")[1] for line in page.split("## Repairs")[1].split("\n## ")[0].splitlines() if "|" in line]
+    told = {name: mark == "*" for row in rows for mark, name in re.findall(r"(\*?)`([a-z0-9-]+)`", row)}
+    assert told == {rule.value: rule in ALWAYS for rule in Rule}
+
+
+def test_a_rule_is_made_somewhere_and_nowhere_by_another_name():
+    sources = "".join(
+        path.read_text() for path in Path(flops_builder.__path__[0]).rglob("*.py") if path.name != "rules.py"
+    )
+    assert [rule for rule in Rule if f"Rule.{rule.name}" not in sources] == []
 
 
 def python(asked, pythons, line=3):

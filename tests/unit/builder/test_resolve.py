@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from flops_builder.dependencies.declaration import requirement
-from flops_builder.resolve.explain import mentioned, reason, similar
-from flops_builder.resolve.lock import Lock, LockStore, lock_key
+from flops_builder.dependencies.rules import Rule
+from flops_builder.dependencies.unused import unused
+from flops_builder.resolve.explain import contradiction, mentioned, reason, similar
+from flops_builder.resolve.lock import Lock, LockStore, lock_key, yanked_line
 from flops_builder.resolve.torch import cpu_constraints, same_release
 from flops_builder.resolve.uv import Target
+from hypothesis import given
+from hypothesis import strategies as st
 
 TARGET = Target("linux/amd64", "3.11", "2.28")
 LOCK = Lock(
@@ -78,6 +83,67 @@ def test_a_conflict_in_fewer_words():
     ).replace("; and because", "; and")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (CONFLICT, "scipy==1.9.3 needs numpy>=1.18.5,<1.26.0, but numpy==2.2.0 (r.txt:1) is asked for"),
+        (
+            "Because scipy<=1.9.3 depends on numpy<1.26.0 and you require",
+            "scipy==1.9.3 needs numpy<1.26.0, but numpy==2.2.0 (r.txt:1) is asked for",
+        ),
+        (
+            "Because other[x]>=1,<2 depends on numpy>=1.18,<1.26 and you require",
+            "other>=1,<2 needs numpy>=1.18,<1.26, but numpy==2.2.0 (r.txt:1) is asked for",
+        ),
+        ("Because a depends on b and you require a", "Because a depends on b and you require a"),
+        ("Because numpy==2.2.0 depends on x==1, we can", "Because numpy==2.2.0 depends on x==1, we can"),
+    ],
+)
+def test_a_contradiction_as_a_person_would_say_it(text, said):
+    wanted = [requirement(text, "r.txt", line) for line, text in enumerate(("numpy==2.2.0", "scipy==1.9.3"), 1)]
+    assert contradiction(text, wanted) == said
+
+
+@given(st.text(max_size=300))
+def test_no_explanation_breaks_the_readers(text):
+    wanted = [requirement("numpy==2.2.0", "r.txt", 1)]
+    assert isinstance(contradiction(text, wanted), str)
+    assert reason(text)
+
+
+@given(st.text(max_size=400), st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True))
+def test_what_was_yanked_comes_back_from_the_lock(why, name):
+    line = yanked_line(name, "1.2.3", why)
+    assert "\n" not in line
+    lock = Lock(f"{LOCK.text}{line}\n")
+    assert lock.versions == LOCK.versions
+    version, told = lock.yanked[name]
+    assert version == "1.2.3"
+    assert told == " ".join(why.split())[:300].strip()
+    assert lock.without({"numpy"}).yanked == lock.yanked
+
+
+HEAVY = Lock(
+    "jupyterlab==4 \\\n    --hash=sha256:aa\n    # via -r wanted.in\n"
+    "tornado==6 \\\n    --hash=sha256:bb\n    # via jupyterlab\n"
+    "numpy==1 \\\n    --hash=sha256:cc\n    # via\n    #   -r wanted.in\n    #   jupyterlab\n    #   torch\n"
+    "torch==2 \\\n    --hash=sha256:dd\n    # via\n    #   -r wanted.in\n    #   timm\n"
+    "timm==1 \\\n    --hash=sha256:ee\n    # via -r wanted.in\n"
+)
+
+
+def test_big_packages_that_nobody_needs_are_told_with_what_they_bring():
+    wanted = [requirement(text, "r.txt", line) for line, text in enumerate(("numpy", "jupyterlab", "torch", "timm"), 1)]
+    sizes = {"jupyterlab": 11_000_000, "tornado": 1_000_000, "numpy": 18_000_000, "torch": None}
+    told = unused(wanted, {"numpy": "m.py:1", "timm": "m.py:2"}, HEAVY, frozenset(), sizes)
+    assert told == [
+        "r.txt:2: the code does not import jupyterlab, and no other package needs it; without it the image has 2 "
+        "packages and 12 MB of wheels less"
+    ]
+    assert unused(wanted, {"jupyterlab": "m.py:1"}, HEAVY, frozenset()) == []
+    assert unused(wanted, {}, HEAVY, frozenset({Rule.UNUSED})) == []
+
+
 def test_requirements_that_an_explanation_names():
     wanted = [requirement(text, "r.txt") for text in ("numpy==2.2.0", "num", "scipy==1.9.3", "pandas")]
     assert [each.name for each in mentioned(wanted, reason(CONFLICT).text)] == ["numpy", "scipy"]
@@ -126,6 +192,14 @@ def test_kept_locks_grow_old(tmp_path):
     os.utime(tmp_path / key, (0, 0))
     assert store.get(key) is None
     assert key != lock_key(["numpy", "linux/amd64"])
+
+
+def test_that_there_is_no_lock_counts_for_minutes_only(tmp_path):
+    store = LockStore(tmp_path, hours=24)
+    store.put_refusal("key", CONFLICT)
+    assert (store.get_refusal("key"), store.get("key")) == (CONFLICT, None)
+    os.utime(tmp_path / "key.none", (time.time() - 3600, time.time() - 3600))
+    assert store.get_refusal("key") is None
 
 
 @pytest.fixture

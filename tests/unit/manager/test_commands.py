@@ -29,6 +29,12 @@ def test_where_nodes_leave_the_choice_there_are_pythons_all_the_same() -> None:
     assert command.pythons == list(DEFAULT_PYTHONS)
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_the_builder_is_told_whether_the_learners_nodes_have_gpus(there: bool) -> None:
+    state = replace(building(), gpus=there)
+    assert build_command(state, state.actors["builder"], START, REGISTRY, "1.0", "build").gpus is there
+
+
 def test_aggregator_and_learners_are_told_the_same_secret_each() -> None:
     state = deploying(3)
     train = train_command(state, state.actors["aggregator"], POLICY, "train")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flops_manager.adapters.registry import RegistryLookup
-from flops_manager.lookup import difference, pythons, source_inputs
+from flops_manager.lookup import difference, gpus, pythons, source_inputs
 from flops_manager.placement import place_actors
 from flops_protocol.images import SourceInputs
 
@@ -29,6 +29,7 @@ def inputs(**changes: Any) -> SourceInputs:
         base_image="scratch",
         runtime_version="1",
         builder_version="1",
+        with_gpus=False,
     )
     return made.model_copy(update=changes)
 
@@ -122,3 +123,11 @@ async def test_an_index_that_cannot_be_read_finds_nothing(layout: Layout, text: 
 
 async def test_without_a_registry_nothing_is_found(tmp_path: Path) -> None:
     assert await RegistryLookup(f"oci:{tmp_path}/none").find(URL, KEY) is None
+
+
+def test_a_gpu_counts_where_a_learner_is_and_keys_from_before_stay() -> None:
+    plain, fast = node("a"), node("b").model_copy(update={"gpus": 1})
+    for nodes, there in (([plain], False), ([plain, fast], True)):
+        assert gpus(nodes, place_actors(nodes, sla())) is there
+    assert inputs().key() == "sha256:6709af382fc07e17b5bfc82105cb63c85064a0efd0ae548d9fa55cfb4c5899d7"
+    assert inputs(gpus=True).key() != inputs().key()

@@ -23,9 +23,9 @@ class AccessRule:
 def access_rules(role: str, **ids: str) -> list[AccessRule]:
     """The rules of one client: a role, and who it is, as far as known.
 
-    `ids` are levels of topics (`project`, `learner`, `client`, `instance`, `service`); a level that is not given may be
-    any. So `access_rules("learner", project="p", learner="node-1", service="p-learner-node-1")` is one learner, and
-    `access_rules("learner")` is all that learners ever do.
+    `ids` are levels of topics (`project`, `plan`, `learner`, `client`, `instance`, `service`); a level that is not
+    given may be any. So `access_rules("learner", project="p", learner="node-1", service="p-learner-node-1")` is one
+    learner, and `access_rules("learner")` is all that learners ever do.
 
     :raises ValueError: when there is no such role
     """
@@ -42,7 +42,7 @@ def access_rules(role: str, **ids: str) -> list[AccessRule]:
             rules.add(AccessRule("publish", channel.filter(**others)))
         if role in channel.readers:
             # A client or a service may see every service and every project it may see at all.
-            seen = {name: value for name, value in own.items() if name in ("project", "client")}
+            seen = {name: value for name, value in own.items() if name in ("project", "plan", "client")}
             rules.add(AccessRule("subscribe", channel.filter(**seen)))
     return sorted(rules)
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from flops_protocol.errors import FlopsError
 from flops_protocol.identifiers import MAX_SEGMENT
-from flops_protocol.messages import actors, commands, mesh, observer, project, requests
+from flops_protocol.messages import actors, commands, mesh, observer, plans, project, requests
 from flops_protocol.messages._base import Message
 
 ROOT = "flops/v1"
@@ -234,6 +234,15 @@ SUMMARY = _state(
     "observer-summary", "projects/{project}/observer/summary", OBSERVER, "flops.summary.v1", observer.Summary,
     "For people: where the project stands", CLIENT,
 )
+
+PLAN_COMMAND = Channel(
+    "plan-command", "plans/{plan}/manager/command", MANAGER, "flops.plan.command.v1", plans.PlanCommand,
+    "What the manager wants the builder of a plan to think through", readers=(BUILDER,), expiry=MINUTE,
+)
+PLAN_STATUS = _event(
+    "plan-status", "plans/{plan}/builder/status", BUILDER, "flops.plan.status.v1", plans.PlanStatus,
+    "How the builder of a plan stands, and what it found", MANAGER, expiry=MINUTE,
+)
 # fmt: on
 
 CHANNELS: tuple[Channel[Any], ...] = (
@@ -245,6 +254,7 @@ CHANNELS: tuple[Channel[Any], ...] = (
     AGGREGATOR_STATUS, ROUNDS, AGGREGATOR_LOG, AGGREGATOR_ERRORS, TRAINING_COMPLETED,
     LEARNER_STATUS, LEARNER_LOG, LEARNER_ERRORS,
     TIMELINE, SUMMARY,
+    PLAN_COMMAND, PLAN_STATUS,
 )  # fmt: skip
 
 

@@ -120,6 +120,21 @@ CATALOGUE: dict[str, ErrorKind] = {
         "The base image cannot be made",
         "Install mmdebstrap (Debian, Ubuntu: `apt-get install mmdebstrap`), and look at what it says.",
     ),
+    "FLOPS-B050": ErrorKind(
+        "The conda packages cannot be solved together", "Loosen one of the requirements that are shown."
+    ),
+    "FLOPS-B051": ErrorKind(
+        "A conda package is not there for a platform",
+        "Choose a package that the channels have for all platforms of the SLA, or drop the platform.",
+    ),
+    "FLOPS-B052": ErrorKind(
+        "A conda channel does not answer",
+        "Check the conda channels (FLOPS_CONDA_CHANNELS, condarc) of the machine that builds.",
+    ),
+    "FLOPS-B053": ErrorKind(
+        "Conda packages are needed, and no channel is configured",
+        "Set FLOPS_CONDA_CHANNELS, or conda's own `channels`, on the machine that builds.",
+    ),
     # D: deployment
     "FLOPS-D001": ErrorKind("No node can take the actor", "Look at the reasons, node by node, and at `flops nodes`."),
     "FLOPS-D002": ErrorKind(

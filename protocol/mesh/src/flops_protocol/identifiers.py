@@ -17,6 +17,7 @@ Segment = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9
 so that the same name serves topics, containers and host names."""
 
 ProjectId = Segment
+PlanId = Segment
 InstanceName = Segment
 NodeName = Segment
 CommitId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
@@ -43,3 +44,8 @@ def new_project_id(repository_url: str) -> str:
     """A new project ID that says which repository it is about: `digits-sklearn-3f9a1c2b`."""
     name = repository_url.rstrip("/").removesuffix(".git").replace(":", "/").rpartition("/")[2]
     return f"{segment(name, 40)}-{os.urandom(4).hex()}"
+
+
+def new_plan_id() -> str:
+    """A new plan ID: `plan-3f9a1c2b5d6e7f80`."""
+    return f"plan-{os.urandom(8).hex()}"

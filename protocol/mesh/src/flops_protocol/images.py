@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import orjson
 from pydantic import Field
@@ -26,6 +27,8 @@ class SourceInputs(Message):
     """The base image's reference by digest, or `scratch`."""
     runtime_version: str
     builder_version: str
+    gpus: bool = False
+    """Whether the learners' nodes have GPUs. Part of the key where they do: keys from before this was known stay."""
 
     def key(self) -> Digest:
         """The source key: equal inputs, equal key, whatever the order of the platforms."""
@@ -45,5 +48,14 @@ class ImageInputs(Message):
 
 
 def _key(inputs: Message) -> Digest:
-    document = orjson.dumps(inputs.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    document = orjson.dumps(_plain(inputs), option=orjson.OPT_SORT_KEYS)
     return f"sha256:{hashlib.sha256(document).hexdigest()}"
+
+
+def _plain(inputs: Message) -> dict[str, Any]:
+    """What is hashed. A field that came later counts only where it says something."""
+    plain = inputs.model_dump(mode="json")
+    for each in (plain, plain.get("source", {})):
+        if each.get("gpus") is False:
+            del each["gpus"]
+    return plain

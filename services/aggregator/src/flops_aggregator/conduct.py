@@ -66,7 +66,8 @@ class Conductor:
         self._roster.expect(command.learners, command.tokens)
         failure: FlopsError | None = None
         packages = self._settings.image_root / "tracking"
-        async with open_tracking(self._settings.state_dir / "tracking", spec.tracking_uri, packages) as tracking:
+        folder, python = self._settings.state_dir / "tracking", self._settings.python
+        async with open_tracking(folder, spec.tracking_uri, packages, python) as tracking:
             try:
                 trained = await self._train(tracking)
                 await self._track(tracking, trained)
@@ -189,10 +190,11 @@ class Conductor:
         root, resources = self._settings.image_root, self._wish.spec.sla.resource_constraints
         return WorkerSettings(
             python=self._settings.python,
-            mlenv=root / "mlenv",
+            mlenv=self._settings.packages or root / "mlenv",
             code=root / "code",
             memory_bytes=resources.memory_limit_bytes,
             threads=resources.vcpus,
+            prefix=root / "mlenv" if self._settings.packages else None,
         )
 
     async def _save(self, tracking: Tracking, model: Model, trained: Trained) -> None:

@@ -23,7 +23,9 @@ class Settings(BaseSettings):
     image_root: Path = Path("/opt/flops")
     state_dir: Path = Path("/var/lib/flops/state")
     python: str = sys.executable
-    """The interpreter of the ML worker and of the tracker."""
+    """The interpreter of the ML worker and of the tracker: this one, unless the image brings its own."""
+    packages: Path | None = None
+    """Where the packages of an interpreter that the image brings are (conda's site-packages); None: in `mlenv`."""
     host: str = "127.0.0.1"
     """The name or address that learners are told."""
     bind: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
 import structlog
@@ -19,6 +20,7 @@ from flops_builder.adapters.mqtt import connect
 from flops_builder.build import build
 from flops_builder.handlers import Wishes
 from flops_builder.outcome import Outcome
+from flops_builder.planning import plan
 from flops_builder.report import Report
 from flops_builder.settings import BuilderSettings
 from flops_builder.telling import Telling
@@ -138,6 +140,9 @@ def main() -> None:
     """Runs the builder that this process's environment describes, until it is told to stop or gets SIGTERM."""
     settings = read_settings(BuilderSettings)
     configure_log()
+    if settings.plan is not None:
+        serve(partial(plan, settings, settings.plan))
+        return
     identity = Identity(KIND, settings.instance, settings.project)
     testament = Testament(BUILDER_STATUS, builder_status(settings, BuilderState.LOST), {"project": settings.project})
     bus = connect(settings.broker, identity, testament, settings.credential_file)

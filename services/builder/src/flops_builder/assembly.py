@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flops_mlrepo.host import guest_files
 from flops_protocol.sla import ModelFlavor
 
+from flops_builder.conda.lock import CondaLock
+from flops_builder.conda.resolver import CondaResolver
 from flops_builder.image.environment import Environment, Workshop
 from flops_builder.image.layer import Layer
 from flops_builder.image.runtime import NOT_LOADED, Runtime
@@ -39,6 +41,8 @@ class Assembly:
     ml_resolver: Resolver
     runtime: Runtime
     guest: tuple[tuple[str, Path], ...]
+    conda: CondaResolver
+    """For ML environments that PyPI cannot serve."""
 
     async def runtime_part(self, target: Target) -> Part:
         """Layer 1. In the versions that were tested together, as far as they are to be had for this target.
@@ -56,15 +60,19 @@ class Assembly:
     async def environment(self, lock: Lock, target: Target, on_line: Line) -> Environment:
         """The ML environment, installed.
 
-        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        :raises FlopsError: FLOPS-B025, FLOPS-B040, FLOPS-B052
         """
+        if (conda := CondaLock.read(lock)) is not None:
+            return await self.conda.workshop.environment(conda, target, self.guest, on_line)
         return await self.ml_workshop.environment("mlenv", lock, target, self.guest, on_line)
 
     async def environment_layer(self, lock: Lock, target: Target, environment: Environment | None) -> Layer:
         """Layer 2.
 
-        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        :raises FlopsError: FLOPS-B025, FLOPS-B040, FLOPS-B052
         """
+        if (conda := CondaLock.read(lock)) is not None:
+            return await self.conda.workshop.layer(conda, target, self.guest, environment)
         return await self.ml_workshop.layer("mlenv", lock, target, self.guest, environment)
 
     async def tracking_part(self, environment: Lock, flavor: ModelFlavor, target: Target, on_line: Line) -> Part:
@@ -72,14 +80,17 @@ class Assembly:
 
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         """
-        wanted = tracking_requirements(flavor)
+        wanted, workshop = tracking_requirements(flavor), self.workshop
+        if (conda := CondaLock.read(environment)) is not None:
+            environment = conda.python_packages
+            workshop = replace(workshop, compiler=(await self.conda.workshop.workshop(target)).compiler)
         try:
             resolved = await self.resolver.lock(wanted, target, constraints=pins(environment))
             lock = tracking_lock(resolved, environment)
         except UnresolvableError as error:
             on_line(f"MLflow does not fit the environment's versions; it gets its own: {error.explanation[-500:]}")
             lock = await self.resolver.lock(wanted, target)
-        return Part(await self.workshop.layer("tracking", lock, target, ()), lock)
+        return Part(await workshop.layer("tracking", lock, target, ()), lock)
 
 
 def guest() -> tuple[tuple[str, Path], ...]:

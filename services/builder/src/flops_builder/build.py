@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 from flops_protocol.errors import FlopsError
@@ -18,6 +17,7 @@ from flops_registry.names import repository_slug
 from flops_registry.opening import open_registry
 
 from flops_builder.adapters.worker import WorkerSmokeTester
+from flops_builder.history import History
 from flops_builder.image.environment import prune
 from flops_builder.image.layer import LayerCache
 from flops_builder.job import Job
@@ -26,8 +26,6 @@ from flops_builder.report import Meter, Report
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeTester
 
-FIRST_SECONDS = 15.0
-"""What the first build on a machine is expected to take."""
 ABANDONED_SECONDS = 2 * 86_400.0
 """No build takes longer: its deadline is a day at most."""
 
@@ -43,8 +41,8 @@ async def build(
 
     :raises FlopsError: FLOPS-B001 to FLOPS-B043; the first one, where several things went wrong at once
     """
-    history = settings.cache_dir / "seconds"
-    meter = Meter(report, await anyio.to_thread.run_sync(_expected, history))
+    history, platforms = History(settings.cache_dir / "history"), len(set(spec.sla.supported_platforms))
+    meter = Meter(report, await anyio.to_thread.run_sync(history.expected, "new", platforms))
     try:
         with anyio.fail_after(command.deadline_seconds):
             async with open_registry(command.registry, settings.access, settings.blob_book, settings.uses) as registry:
@@ -59,27 +57,16 @@ async def build(
                     packer = settings.packer if registry.compressed else replace(settings.packer, compression=None)
                     tester = smoke_tester or WorkerSmokeTester()
                     base = command.base_image or settings.base_image
-                    platforms = spec.sla.supported_platforms
-                    async with open_base(base, platforms, settings.access, work / "base") as bases:
-                        job = Job(spec, command, settings, meter, registry, work, tester, packer, bases)
-                        outcome = await job.run()
-                    await anyio.Path(history).write_text(f"{outcome.seconds:.1f}")
-                    return outcome
+                    async with open_base(base, spec.sla.supported_platforms, settings.access, work / "base") as bases:
+                        job = Job(spec, command, settings, meter, registry, work, tester, packer, bases, history)
+                        return await job.run()
                 finally:
                     with anyio.CancelScope(shield=True):
                         await anyio.to_thread.run_sync(lambda: shutil.rmtree(work, ignore_errors=True))
     except TimeoutError as error:
         raise FlopsError("FLOPS-B043", f"{command.deadline_seconds:.0f} s were given") from error
     except OSError as error:
-        raise _from_os(error) from error
-
-
-def _expected(history: Path) -> float:
-    """How long the last build on this machine took."""
-    try:
-        return float(history.read_text())
-    except (FileNotFoundError, ValueError):
-        return FIRST_SECONDS
+        raise from_os(error) from error
 
 
 def _tidy(settings: BuilderSettings) -> None:
@@ -94,7 +81,8 @@ def _tidy(settings: BuilderSettings) -> None:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _from_os(error: OSError) -> Exception:
+def from_os(error: OSError) -> Exception:
+    """The error that a person can act on: FLOPS-B040 for a full disk, else the one that it was."""
     return (
         FlopsError("FLOPS-B040", f"{error.filename or 'writing'}: {error.strerror}") if out_of_space(error) else error
     )

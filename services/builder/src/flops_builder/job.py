@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
-import uv
 from flops_protocol.errors import FlopsError
 from flops_protocol.messages.actors import BuildPhase
 from flops_protocol.messages.commands import BuildCommand
@@ -18,32 +15,31 @@ from flops_protocol.messages.project import ProjectSpec
 from flops_protocol.sla import Platform
 from flops_registry.base import Base
 from flops_registry.interface import OnBytes, Registry
-from flops_registry.names import repository_slug
 
 from flops_builder.assembly import Assembly, Part, guest
+from flops_builder.conda.lock import CondaLock
+from flops_builder.conda.prefix import image_environment
 from flops_builder.dependencies.imports import missing_imports, with_offer
+from flops_builder.dependencies.unused import unused
 from flops_builder.failing import tasks
-from flops_builder.image.bytecode import PROCESSES, Compiler, find_python
-from flops_builder.image.environment import Workshop
+from flops_builder.history import History, Kind, Took
+from flops_builder.image.environment import Environment
 from flops_builder.image.files import code_members
-from flops_builder.image.layer import Layer, LayerCache, write_tar
+from flops_builder.image.layer import Layer, write_tar
 from flops_builder.image.packing import Packed, Packer
 from flops_builder.image.runtime import find_runtime
+from flops_builder.locking import AGAIN, key_of_locks, kind_of, locks_for
 from flops_builder.outcome import Outcome
 from flops_builder.plan import Plan, make_plan
-from flops_builder.publish import Layered, compose, lock_title, source_inputs
+from flops_builder.publish import Layered, compose, source_inputs
 from flops_builder.report import Meter
-from flops_builder.resolve.index import site_index
-from flops_builder.resolve.joint import JointResolver, Request
-from flops_builder.resolve.lock import Lock, LockStore, lock_key
-from flops_builder.resolve.relax import Relaxation, Resolution
-from flops_builder.resolve.resolver import Resolver
-from flops_builder.resolve.uv import Target, Uv
+from flops_builder.resolve.lock import Lock
+from flops_builder.resolve.relax import Resolution
+from flops_builder.resolve.uv import Target
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeRound, SmokeTester
 from flops_builder.source.checkout import Checkout, check_out
-
-MACHINES: dict[str, Platform] = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "arm64": "linux/arm64"}
+from flops_builder.tools import Tools, channels_of, host_platform, tools_for
 
 
 @dataclass
@@ -59,6 +55,8 @@ class Job:
     smoke_tester: SmokeTester
     packer: Packer
     bases: Mapping[Platform, Base]
+    history: History
+    kind: Kind = "new"
     repairs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     installed: int = 0
@@ -74,13 +72,14 @@ class Job:
         """
         checkout = await self._check_out()
         plan = await self._plan(checkout)
-        assembly, python = await self._assembly(plan)
+        tools = await tools_for(plan, self.settings, self.work)
+        assembly = await self._assembly(plan, tools)
         async with tasks() as group:
             for target in plan.targets:
                 group.start_soon(self._runtime, assembly, target)
-            resolution = await self._resolve(plan, assembly)
+            resolution = await self._resolve(plan, assembly, tools)
             for target, lock in resolution.locks.items():
-                group.start_soon(self._environment, checkout, plan, assembly, target, lock, python)
+                group.start_soon(self._environment, checkout, plan, assembly, target, lock, tools.python)
         code = await anyio.to_thread.run_sync(self._code_layer, checkout)
         return await self._publish(plan, assembly, code)
 
@@ -101,7 +100,8 @@ class Job:
 
     async def _plan(self, checkout: Checkout) -> Plan:
         self.meter.at(BuildPhase.CHECK, 0)
-        plan = await anyio.to_thread.run_sync(make_plan, self.spec, checkout, self.command.pythons, self.settings.glibc)
+        make = partial(make_plan, channels=bool(channels_of(self.settings)))
+        plan = await anyio.to_thread.run_sync(make, self.spec, checkout, self.command.pythons, self.settings.glibc)
         self.meter.log(
             f"{plan.declaration.file}: {len(plan.declaration.requirements)} requirements, Python {plan.python}"
         )
@@ -116,51 +116,40 @@ class Job:
         self.meter.at(BuildPhase.CHECK, 1, f"Python {plan.python}")
         return plan
 
-    async def _assembly(self, plan: Plan) -> tuple[Assembly, Path | None]:
-        cache = self.settings.cache_dir
-        index = site_index(os.environ, cache)
-        tool = Uv(index, self.settings.index_seconds, uv.find_uv_bin())
-        if plan.python == f"{sys.version_info.major}.{sys.version_info.minor}":
-            python: Path | None = Path(sys.executable)
-        else:
-            python = await find_python(plan.python, tool.binary, index.environment, self.work)
-        compiler = (
-            Compiler(python, plan.python, cache / "bytecode", anyio.CapacityLimiter(PROCESSES)) if python else None
-        )
-        if python is None:
+    async def _assembly(self, plan: Plan, tools: Tools) -> Assembly:
+        if tools.python is None:
             self.warnings.append(f"no smoke round and no byte code: this machine has no Python {plan.python}")
         elif all(target.platform != host_platform() for target in plan.targets):
             self.warnings.append(f"no smoke round: {host_platform()} is not among the platforms")
         runtime = await anyio.to_thread.run_sync(find_runtime, self.settings.runtime_wheels, self.work / "wheels")
-        layers, locks = LayerCache(cache / "layers"), LockStore(cache / "locks", self.settings.lock_hours)
-        ml_tool = replace(tool, index=index.with_options(plan.declaration.options))
-        assembly = Assembly(
-            workshop=Workshop(tool, layers, cache, compiler),
-            resolver=Resolver(tool, locks, self.work / "resolve"),
-            ml_workshop=Workshop(ml_tool, layers, cache, compiler),
-            ml_resolver=Resolver(ml_tool, locks, self.work / "resolve"),
+        return Assembly(
+            workshop=tools.workshop,
+            resolver=tools.resolver,
+            ml_workshop=tools.ml_workshop,
+            ml_resolver=tools.ml_resolver,
             runtime=runtime,
             guest=guest(),
+            conda=tools.conda,
         )
-        return assembly, python
 
-    async def _resolve(self, plan: Plan, assembly: Assembly) -> Resolution:
-        """A lock for each platform: those that this commit was built with before, where the registry has them."""
+    async def _resolve(self, plan: Plan, assembly: Assembly, tools: Tools) -> Resolution:
+        """A lock for each platform."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        known = await self.registry.find_locks(repository_slug(self.spec.repository_url), self._lock_key(plan))
-        if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
-            locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
-            resolution = Resolution(locks)
-            self.meter.log("the locks are those of an earlier build of this commit")
-        else:
-            request = Request(plan.requirements, plan.declaration.constraints, plan.targets, plan.declaration.off)
-            resolution = await Relaxation(JointResolver(assembly.ml_resolver, request)).resolve()
+        resolution = await locks_for(self.spec, plan, self.registry, tools, self.meter.log, gpus=self.command.gpus)
+        if resolution.again:
+            self.meter.log(AGAIN)
+        if assembly.conda.workshop.locks:
+            self.repairs.clear()  # of what PyPI would have been asked for
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
+        first = CondaLock.seen_by_python(resolution.of(plan.targets[0].platform))
+        warnings = [*resolution.warnings, *unused(plan.requirements, plan.imports, first, plan.declaration.off)]
         self.repairs += [str(each) for each in resolution.repairs]
-        self.warnings += resolution.warnings
-        self.meter.log(*(str(each) for each in resolution.repairs), *resolution.warnings)
+        self.warnings += warnings
+        self.meter.log(*(str(each) for each in resolution.repairs), *warnings)
         for target, lock in resolution.locks.items():
             self.meter.at(BuildPhase.RESOLVE, 1, f"{len(lock.versions)} packages for {target}")
+        self.kind = await kind_of(resolution, assembly.ml_workshop, assembly.guest)
+        self.meter.expect(await anyio.to_thread.run_sync(self.history.expected, self.kind, len(self.locks)))
         return resolution
 
     async def _environment(
@@ -169,13 +158,14 @@ class Job:
         """Layers 2 and 4 of one platform, with the smoke round where the platform is ours."""
         async with tasks() as group:
             group.start_soon(self._tracking, assembly, lock, target)
-            here = python is not None and target.platform == host_platform()
+            conda = CondaLock.read(lock)
+            here = (python is not None or conda is not None) and target.platform == host_platform()
             self.meter.at(BuildPhase.INSTALL, 0, f"{len(lock.versions)} packages for {target}")
             environment = await assembly.environment(lock, target, self._line) if here else None
             self.installed += 1
             self.meter.at(BuildPhase.INSTALL, self.installed / len(self.locks))
-            if environment is not None and python is not None:
-                group.start_soon(self._smoke, python, environment.folder, checkout, plan)
+            if environment is not None and (own := environment.python or python) is not None:
+                group.start_soon(self._smoke, own, environment, checkout, plan)
             self.mlenv[target.platform] = await assembly.environment_layer(lock, target, environment)
             await self._pack(assembly, self.mlenv[target.platform])
 
@@ -188,9 +178,9 @@ class Job:
         self.runtime[target.platform] = await assembly.runtime_part(target)
         await self._pack(assembly, self.runtime[target.platform].layer)
 
-    async def _smoke(self, python: Path, environment: Path, checkout: Checkout, plan: Plan) -> None:
+    async def _smoke(self, python: Path, environment: Environment, checkout: Checkout, plan: Plan) -> None:
         file = plan.declaration.file
-        missing = await anyio.to_thread.run_sync(missing_imports, environment, plan.imports, file)
+        missing = await anyio.to_thread.run_sync(missing_imports, environment.folder, plan.imports, file)
         self.warnings += missing
         self.meter.log(*missing)
         memory = self.spec.sla.resource_constraints.memory_limit_bytes
@@ -198,7 +188,8 @@ class Job:
         await anyio.Path(scratch).mkdir()
         smoke = SmokeRound(
             python=python,
-            environment=environment,
+            environment=environment.folder,
+            prefix=environment.prefix,
             code=checkout.code,
             scratch=scratch,
             seconds=self.settings.smoke_seconds,
@@ -223,18 +214,21 @@ class Job:
         for name, lock in self.locks.items():
             runtime, tracking = self.runtime[name], self.tracking[name]
             locks = {"runtime": runtime.lock, "mlenv": lock, "tracking": tracking.lock}
-            platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
+            conda = CondaLock.read(lock)
+            variables = {} if conda is None else image_environment(conda.python)
+            platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks, variables)
             packed |= {layer.digest: await self._pack(assembly, layer) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
-        push, images = compose(
-            self.spec, self.command, inputs, plan.python, self._lock_key(plan), code, platforms, packed, self.bases
-        )
+        key = key_of_locks(self.spec, plan, gpus=self.command.gpus)
+        push, images = compose(self.spec, self.command, inputs, plan.python, key, code, platforms, packed, self.bases)
         total = sum({each.digest: each.size for each in packed.values()}.values())
         total += sum(each.descriptor.size for each in push.borrowed.values())
         self.meter.at(BuildPhase.PUSH, 0, images.learner.repository, bytes_done=0, bytes_total=total)
         pushed = await self.registry.push(push, self._push_meter(total))
         self.meter.at(BuildPhase.PUSH, 1, f"{pushed.bytes} bytes were new", bytes_done=total, bytes_total=total)
         self.meter.finish(images.image_key)
+        took = Took(round(self.meter.seconds, 1), self.meter.phase_seconds)
+        await anyio.to_thread.run_sync(self.history.note, self.kind, len(self.locks), took)
         return Outcome(
             images=images,
             repairs=self.repairs,
@@ -242,15 +236,6 @@ class Job:
             bytes_pushed=pushed.bytes,
             seconds=self.meter.seconds,
             phase_seconds=self.meter.phase_seconds,
-        )
-
-    def _lock_key(self, plan: Plan) -> str:
-        """The same for every build of this commit that asks for the same packages on the same platforms."""
-        return lock_key(
-            self.spec.repository_url,
-            self.spec.commit,
-            [str(each) for each in plan.targets],
-            [each.text for each in (*plan.requirements, *plan.declaration.constraints)],
         )
 
     def _push_meter(self, total: int) -> OnBytes:
@@ -277,8 +262,3 @@ class Job:
     def _line(self, line: str) -> None:
         if line.strip():
             self.meter.log(line.rstrip(), stream="code")
-
-
-def host_platform() -> Platform:
-    """The platform of this machine."""
-    return MACHINES.get(platform.machine(), "linux/amd64")

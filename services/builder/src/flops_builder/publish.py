@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flops_protocol.identifiers import Digest
 from flops_protocol.images import ImageInputs, SourceInputs
@@ -43,6 +43,8 @@ class Layered:
     tracking: Layer
     locks: Mapping[str, Lock]
     """By layer: `runtime`, `mlenv`, `tracking`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Further variables of the image's configuration."""
 
     @property
     def layers(self) -> tuple[Layer, Layer, Layer]:
@@ -87,7 +89,8 @@ def compose(
         manifests: dict[Platform, Blob] = {}
         for name, each in platforms.items():
             layers = [each.runtime, each.mlenv, code, *([each.tracking] if role is Role.AGGREGATOR else [])]
-            configuration, manifests[name] = image(role, name, python, layers, packed, about, bases.get(name))
+            below = bases.get(name)
+            configuration, manifests[name] = image(role, name, python, layers, packed, about, below, each.environment)
             documents += [configuration, manifests[name]]
         indexes[role] = index(manifests, about)
         documents.append(indexes[role])
@@ -165,6 +168,7 @@ def source_inputs(spec: ProjectSpec, command: BuildCommand, base_image: str, bui
         base_image=command.base_image or base_image,
         runtime_version=command.runtime_version,
         builder_version=builder_version,
+        gpus=command.gpus,
     )
 
 

@@ -60,6 +60,10 @@ class Meter:
         self.phase_seconds: dict[str, float] = {}
         """Wall-clock seconds from the first to the last word about each phase."""
 
+    def expect(self, seconds: float) -> None:
+        """Takes how long a build of this kind took here before, once it is known which kind it is."""
+        self._expected = seconds
+
     @property
     def percent(self) -> float:
         """How far the build is."""

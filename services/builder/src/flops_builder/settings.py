@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-from flops_protocol.identifiers import InstanceName, ProjectId
+from flops_protocol.identifiers import InstanceName, PlanId, ProjectId
 from flops_registry.compression import Compression
 from flops_registry.distribution.book import BlobBook
 from flops_registry.opening import Access
@@ -27,6 +27,8 @@ class BuilderSettings(BaseSettings):
 
     broker: str = "mqtt://127.0.0.1:1883"
     project: ProjectId = "project"
+    plan: PlanId | None = None
+    """Set: the builder belongs to a plan, not to a project; it thinks a build through, and makes nothing."""
     instance: InstanceName = "builder"
     credential_file: Path | None = None
     cache_dir: Path = Path("/var/lib/flops/cache")
@@ -65,8 +67,16 @@ class BuilderSettings(BaseSettings):
 
     index_seconds: float = Field(default=300, gt=0)
     """How long one question to the package index, or one installation, may take."""
+    torch_cpu_index: str | None = None
+    """An index (its URL), or a folder of wheels, with PyTorch's builds for the CPU; None: PyTorch's own index."""
     lock_hours: float = Field(default=24, ge=0)
     """How long a resolved lock counts for the same requirements."""
+
+    conda_channels: Annotated[list[str], NoDecode] = []
+    """Channels for what PyPI cannot serve, the most important first, separated by commas: names, addresses, folders.
+    Empty: those of conda's own settings on this machine."""
+    conda_channel_names: Annotated[dict[str, list[str]], NoDecode] = {}
+    """Addresses of channels that files name: `name=address`, separated by commas; a name may have several."""
 
     smoke_seconds: float = Field(default=60, gt=0)
     smoke_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)
@@ -91,6 +101,25 @@ class BuilderSettings(BaseSettings):
     def packer(self) -> Packer:
         """Compresses layers."""
         return Packer(self.cache_dir / "packed", self.registry_compression)
+
+    @field_validator("conda_channels", mode="before")
+    @classmethod
+    def _channels(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("conda_channel_names", mode="before")
+    @classmethod
+    def _channel_names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names: dict[str, list[str]] = {}
+        for part in value.split(","):
+            name, equals, address = part.strip().partition("=")
+            if part.strip() and not (name and equals and address):
+                raise ValueError(f"{part.strip()!r} is no name=address")
+            if address:
+                names.setdefault(name, []).append(address)
+        return names
 
     @field_validator("local_repositories", mode="before")
     @classmethod

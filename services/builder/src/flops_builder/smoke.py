@@ -14,6 +14,8 @@ class SmokeRound:
 
     python: Path
     environment: Path
+    prefix: Path | None
+    """The conda prefix that interpreter and environment belong to, if they do."""
     code: Path
     scratch: Path
     seconds: float

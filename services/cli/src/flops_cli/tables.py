@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from flops_protocol.messages.mesh import NodeStatus
 from flops_protocol.messages.project import ProjectSpec, ProjectStage, ProjectStatus
-from flops_protocol.messages.requests import PlanReport, ProjectSummary, Reply
+from flops_protocol.messages.requests import ProjectSummary, Reply
 from flops_registry.housekeeping.interface import Removed, StoredImage
 from rich.markup import escape
 from rich.table import Table
@@ -108,29 +108,6 @@ def project(output: Output, status: ProjectStatus, spec: ProjectSpec | None) -> 
     output.console.print(table)
     if status.error is not None:
         output.console.print(error_text(status.error))
-
-
-def plan(output: Output, report: PlanReport) -> None:
-    """What a submit would do."""
-    output.console.print(f"[bold]{escape(report.repository_url)}[/] at {report.commit}")
-    if report.image == "found":
-        output.console.print(f"Images: [green]found[/], nothing to build ({report.image_key})")
-    else:
-        output.console.print(f"Images: [yellow]to build[/]. {escape(report.missed or '')}")
-    table = _table("node", "role", "", "reason")
-    for verdict in report.placement:
-        taken = f"[green]taken x {verdict.count}[/]" if verdict.taken else "[red]refused[/]"
-        table.add_row(verdict.node, verdict.role.value, taken, escape(verdict.reason))
-    output.console.print(table)
-    stages = ", ".join(
-        f"{stage} [dim](at most {report.deadlines[stage]:g} s)[/]" if stage in report.deadlines else str(stage)
-        for stage in report.stages
-    )
-    output.console.print(f"Stages: {stages}")
-    for notice in report.notices:
-        output.console.print(f"[yellow]notice[/] {escape(notice)}")
-    for error in report.errors:
-        output.console.print(error_text(error))
 
 
 def nodes(output: Output, found: list[NodeStatus]) -> None:

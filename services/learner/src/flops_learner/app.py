@@ -127,11 +127,12 @@ class Learner:
         resources = wish.spec.sla.resource_constraints
         return WorkerSettings(
             python=settings.python,
-            mlenv=settings.image_root / "mlenv",
+            mlenv=settings.packages or settings.image_root / "mlenv",
             code=settings.image_root / "code",
             data=DataSource(settings.data_dir, list(assignment.data_tags), assignment.part, assignment.parts),
             memory_bytes=resources.memory_limit_bytes,
             threads=resources.vcpus,
+            prefix=settings.image_root / "mlenv" if settings.packages else None,
         )
 
     def _take_output(self, _stream: str, line: str) -> None:

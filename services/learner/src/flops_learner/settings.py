@@ -23,7 +23,9 @@ class Settings(BaseSettings):
     state_dir: Path = Path("/var/lib/flops/state")
     data_dir: Path = Path("/var/lib/flops/data")
     python: str = sys.executable
-    """The interpreter of the ML worker."""
+    """The interpreter of the ML worker: this one, unless the image brings its own."""
+    packages: Path | None = None
+    """Where the packages of an interpreter that the image brings are (conda's site-packages); None: in `mlenv`."""
     worker_lives: int = Field(default=2, ge=1)
     """How many times the ML worker is started: when it dies or hangs in training, the data are loaded once more."""
     keepalive_timeout_seconds: float = Field(default=3.0, gt=0)

@@ -26,6 +26,7 @@ from flops_manager.adapters.registry import RegistryLookup
 from flops_manager.announce import announcer, spec
 from flops_manager.engine import Engine
 from flops_manager.execute import Executor
+from flops_manager.forecasts import Forecasts
 from flops_manager.handlers import Broken, Handlers
 from flops_manager.nodes import Nodes
 from flops_manager.outbox import Pump
@@ -113,7 +114,8 @@ async def _run(settings: Settings, bus: Bus, store: Store, engine: Engine, stop:
     pump = Pump(store, bus)
     allowed = Allowed(settings.local_repositories, http=settings.allow_http)
     desk = Desk(store, allowed, settings.tracking_uri, reconciler.wake)
-    planner = Planner(settings, store, nodes, resolver, images)
+    forecasts = Forecasts(settings, bus, engine)
+    planner = Planner(settings, store, nodes, resolver, images, forecasts, now)
     broken = Broken()
     handlers = Handlers(bus, store, desk, planner, reconciler.wake, now, broken)
 
@@ -137,7 +139,7 @@ async def _run(settings: Settings, bus: Bus, store: Store, engine: Engine, stop:
             work.start_soon(pump.run)
             work.start_soon(reconciler.run)
             work.start_soon(_stay_alive, store)
-            work.start_soon(sweep, store, engine, settings.reconcile_seconds)
+            work.start_soon(sweep, store, engine, lambda: forecasts.running, settings.reconcile_seconds)
             await stop.wait()
             work.cancel_scope.cancel()
         await _say_goodbye(settings, bus, store, engine, nodes, pump)

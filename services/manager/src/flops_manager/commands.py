@@ -42,6 +42,7 @@ def build_command(
         base_image=state.base_image,
         runtime_version=runtime_version,
         deadline_seconds=_left(state, now, state.sla.deadlines.building),
+        gpus=state.gpus,
     )
 
 

@@ -18,7 +18,7 @@ from flops_protocol.messages.project import ErrorReport, EventName, ProjectStage
 from flops_manager.commands import build_command, learn_command, train_command
 from flops_manager.crash import crash_point
 from flops_manager.engine import ActorSpec, Engine
-from flops_manager.lookup import ImageLookup, difference, pythons, source_inputs
+from flops_manager.lookup import ImageLookup, difference, gpus, pythons, source_inputs
 from flops_manager.nodes import Nodes
 from flops_manager.placement import place_actors
 from flops_manager.project.actions import Action, Command, Deploy, Fail, Halt, LookUp, Remove, ResolveRef
@@ -133,9 +133,9 @@ class Executor:
             return
         minors = pythons(nodes, spread)
         base_image = await self.images.pinned(self.settings.base_image)
-        inputs = self.inputs(state, minors, base_image)
+        inputs = self.inputs(state, minors, base_image, with_gpus=gpus(nodes, spread))
         key = inputs.key()
-        details = Details(source_key=key, pythons=minors, base_image=base_image)
+        details = Details(source_key=key, pythons=minors, gpus=inputs.gpus, base_image=base_image)
         images = await self.images.find(state.repository_url, key)
         if images is not None:
             found = Draft(EventName.IMAGE_FOUND, "The images are in the registry", images=images, details=details)
@@ -148,7 +148,7 @@ class Executor:
         await self.store.keep_source(project, state.repository_url, inputs.model_dump_json().encode())
         await self._advance(project, action.attempt, ProjectStage.RESOLVING, drafts, "lookup")
 
-    def inputs(self, state: ProjectState, minors: list[str], base_image: str) -> SourceInputs:
+    def inputs(self, state: ProjectState, minors: list[str], base_image: str, *, with_gpus: bool) -> SourceInputs:
         """What the images of a project are looked up by."""
         if state.commit is None:
             raise FlopsError("FLOPS-P010", f"{state.project} is looked up without a commit")
@@ -160,6 +160,7 @@ class Executor:
             base_image=base_image,
             runtime_version=self.settings.runtime_version,
             builder_version=self.settings.builder_version,
+            with_gpus=with_gpus,
         )
 
     async def _deploy(self, project: str, action: Deploy) -> None:
@@ -167,15 +168,12 @@ class Executor:
         actor = state.actors.get(action.instance)
         if actor is None or actor.restarts != action.incarnation:
             return
-        environment = {
-            "FLOPS_BROKER": self.settings.actor_broker or self.settings.broker,
+        environment = self.settings.contact | {
             "FLOPS_PROJECT": project,
             "FLOPS_ROLE": actor.role.value,
             "FLOPS_INSTANCE": actor.instance,
             "FLOPS_NODE": actor.node,
         }
-        if self.settings.actor_credential_file is not None:
-            environment["FLOPS_CREDENTIAL_FILE"] = str(self.settings.actor_credential_file.absolute())
         image = None
         if state.images is not None and actor.role is not Role.BUILDER:
             image = state.images.aggregator if actor.role is Role.AGGREGATOR else state.images.learner

@@ -21,6 +21,7 @@ from flops_protocol.channels import (
     LEARNER_STATUS,
     LIST,
     PLAN,
+    PLAN_STATUS,
     REPLAY,
     RETRY,
     ROUNDS,
@@ -118,6 +119,7 @@ class Handlers:
         bus, guard = self._bus, self._broken.guard
         bus.on(SUBMIT, guard(self._submit))
         bus.on(PLAN, guard(self._plan))
+        bus.on(PLAN_STATUS, self._planner.forecasts.on_status)
         bus.on(LIST, guard(self._list))
         bus.on(SHOW, guard(self._show))
         bus.on(CANCEL, guard(self._cancel))

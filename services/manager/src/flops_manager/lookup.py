@@ -40,6 +40,7 @@ def source_inputs(
     base_image: str,
     runtime_version: str,
     builder_version: str,
+    with_gpus: bool,
 ) -> SourceInputs:
     """Everything known before the dependencies are resolved."""
     return SourceInputs(
@@ -52,6 +53,7 @@ def source_inputs(
         base_image=base_image,
         runtime_version=runtime_version,
         builder_version=builder_version,
+        gpus=with_gpus,
     )
 
 
@@ -64,6 +66,12 @@ def pythons(nodes: Sequence[NodeStatus], spread: Spread) -> list[str]:
             for minor in node.pythons:
                 votes[minor] = votes.get(minor, 0) + 1
     return sorted(votes, key=lambda minor: -votes[minor])
+
+
+def gpus(nodes: Sequence[NodeStatus], spread: Spread) -> bool:
+    """Whether a node that learners were placed on has a GPU: one image serves all of them."""
+    chosen = {node for node, _ in spread.learners}
+    return any(node.gpus > 0 for node in nodes if node.node in chosen)
 
 
 def difference(inputs: SourceInputs, others: Sequence[SourceInputs]) -> str:

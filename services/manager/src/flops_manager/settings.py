@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     """A file as `git credential-store` has it, for https:// repositories."""
     git_seconds: float = Field(default=30, gt=0)
 
+    plan_seconds: float = Field(default=90, gt=0)
+    """How long a builder may think a build through for a plan, once it has started."""
     reconcile_seconds: float = Field(default=30, gt=0)
     actor_restarts: int = Field(default=3, ge=0)
     builder_restarts: int = Field(default=1, ge=0)
@@ -78,6 +80,14 @@ class Settings(BaseSettings):
     lost_seconds: float = Field(default=30, gt=0)
     grace_seconds: float = Field(default=5, ge=0)
     """How long an actor may take to stop before it is killed."""
+
+    @property
+    def contact(self) -> dict[str, str]:
+        """What every actor is told about the broker, as its environment."""
+        told = {"FLOPS_BROKER": self.actor_broker or self.broker}
+        if self.actor_credential_file is not None:
+            told["FLOPS_CREDENTIAL_FILE"] = str(self.actor_credential_file.absolute())
+        return told
 
     @property
     def access(self) -> Access:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import anyio
 import structlog
 from flops_protocol.errors import FlopsError
@@ -12,11 +14,14 @@ from flops_manager.store.store import Store
 log = structlog.get_logger(__name__)
 
 
-async def sweep(store: Store, engine: Engine, seconds: float) -> None:
-    """Every so often, removes actors that no project wants: of a database that was lost, or a removal that failed."""
+async def sweep(store: Store, engine: Engine, plans: Callable[[], Collection[str]], seconds: float) -> None:
+    """Every so often, removes actors that no project and no plan wants: of a database that was lost, a removal that
+    failed, or a plan whose manager was killed."""
     while True:
         try:
             for actor in await engine.list():
+                if actor.project in plans():
+                    continue
                 wanted = actor.project in store.live and actor.instance in (await store.state(actor.project)).actors
                 # It may have been removed, with its project at its end, while the others were looked at.
                 if not wanted and actor in await engine.list(actor.project):

@@ -30,6 +30,8 @@ class BuildCommand(Message):
     runtime_version: str
     """The version of the FL runtime layer; part of the image key."""
     deadline_seconds: float = Field(gt=0)
+    gpus: bool = False
+    """Whether the learners' nodes have GPUs: then PyTorch comes with CUDA, else for the CPU where it is to be had."""
     base_image: str | None = None
     """What the layers stand on: a reference by digest, or `scratch`. None: the builder's own setting."""
 

@@ -11,6 +11,7 @@ from flops_protocol.identifiers import CommitId, Digest, InstanceName, NodeName,
 from flops_protocol.messages._base import Message
 from flops_protocol.messages.actors import LogLines
 from flops_protocol.messages.observer import TimelineEntry
+from flops_protocol.messages.plans import BuildForecast
 from flops_protocol.messages.project import ProjectEvent, ProjectSpec, ProjectStage, ProjectStatus, Role
 
 
@@ -115,6 +116,11 @@ class PlanReport(Message):
     deadlines: dict[str, float]
     notices: list[str] = Field(default=[])
     errors: list[ErrorBody] = Field(default=[])
+    """Everything that the project would fail with, as far as it is known; what a build would fail with, too."""
+    build: BuildForecast | None = None
+    """What the build would do; None where nothing is to be built, or no builder could say."""
+    seconds: dict[str, float] = Field(default={})
+    """What each stage will take, by stage, as far as earlier ones tell."""
 
 
 class ProjectSummary(Message):

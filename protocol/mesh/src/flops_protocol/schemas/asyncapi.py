@@ -15,6 +15,7 @@ PARAMETERS = {
     "kind": "The kind of service: manager or observer",
     "learner": "The learner",
     "node": "The node",
+    "plan": "The plan",
     "project": "The project",
     "request": "The request, by its ID",
     "service": "The service or actor that could not handle the message, by its MQTT client ID",

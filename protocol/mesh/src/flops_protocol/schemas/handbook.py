@@ -31,7 +31,8 @@ subscriber's command line is enough to watch:
 $ mosquitto_sub -V 5 -h localhost -t '{ROOT}/projects/+/observer/timeline' -v
 ```
 
-Everything about a project is under `{ROOT}/projects/{{project}}/`. The same, for machines: the JSON Schemas and the
+Everything about a project is under `{ROOT}/projects/{{project}}/`; a plan, which is none, is talked about under
+`{ROOT}/plans/{{plan}}/` and leaves nothing behind. The same, for machines: the JSON Schemas and the
 AsyncAPI 3 document in [protocol/schemas/v1/](../protocol/schemas/v1/).
 
 ## Rules

@@ -59,6 +59,8 @@ class WorkerSettings:
     """Where HOME and TMPDIR of the code are made; None: a temporary folder, removed afterwards."""
     guest: Path | None = None
     """The folder that holds `flops_mlrepo` for the worker; None: the environment does."""
+    prefix: Path | None = None
+    """The conda prefix that the interpreter belongs to, if it does: its programs come first on the code's PATH."""
     network: bool = True
     """False: the code gets none, where this machine allows that; see `MlWorker.in_network`."""
     max_parameter_bytes: int = 16 << 30
@@ -79,10 +81,15 @@ class WorkerSettings:
         home, temporary = scratch / "home", scratch / "tmp"
         passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         threads = {} if self.threads is None else dict.fromkeys(_THREADS, str(self.threads))
+        prefix = {}
+        if self.prefix is not None:
+            path = passed_on.pop("PATH", os.defpath)
+            prefix = {"PATH": f"{self.prefix.absolute() / 'bin'}{os.pathsep}{path}", "CONDA_PREFIX": str(self.prefix)}
         return {
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
             **passed_on,
+            **prefix,
             **threads,
             "HOME": str(home),
             "TMPDIR": str(temporary),

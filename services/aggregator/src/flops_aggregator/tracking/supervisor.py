@@ -90,8 +90,11 @@ class Tracking:
 
 
 @asynccontextmanager
-async def open_tracking(folder: Path, uri: str | None, path: Path) -> AsyncIterator[Tracking]:
-    """Tracking with its journal in `folder`; `path` holds mlflow-skinny. Without a `uri`, nothing leaves the journal.
+async def open_tracking(
+    folder: Path, uri: str | None, path: Path, python: str = sys.executable
+) -> AsyncIterator[Tracking]:
+    """Tracking with its journal in `folder`; `path` holds mlflow-skinny, for the interpreter `python`. Without a `uri`,
+    nothing leaves the journal.
 
     On leaving, the tracker is stopped wherever it is; the journal stays.
     """
@@ -99,17 +102,17 @@ async def open_tracking(folder: Path, uri: str | None, path: Path) -> AsyncItera
     tracking = Tracking(journal, connected=uri is not None)
     async with anyio.create_task_group() as group:
         if uri is not None:
-            group.start_soon(tracking.run, command(folder, uri, path, follow=True))
+            group.start_soon(tracking.run, command(folder, uri, path, python, follow=True))
         try:
             yield tracking
         finally:
             group.cancel_scope.cancel()
 
 
-def command(folder: Path, uri: str, path: Path, *, follow: bool) -> list[str]:
+def command(folder: Path, uri: str, path: Path, python: str = sys.executable, *, follow: bool) -> list[str]:
     """How the tracker is started; without `follow`, to bring over once what was left behind."""
     program = [
-        sys.executable,
+        python,
         "-u",
         "-I",
         "-S",

@@ -24,6 +24,7 @@ class WorkerSmokeTester:
             memory_bytes=smoke.memory_bytes,
             scratch=smoke.scratch,
             network=False,
+            prefix=smoke.prefix,
         )
         try:
             async with open_worker(settings, lambda _, line: on_line(line), START_SECONDS) as worker:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flops_protocol.errors import FlopsError
 
+from flops_builder.dependencies.conda import CONDA_FILES
 from flops_builder.dependencies.declaration import Declaration
 from flops_builder.dependencies.files.conda import read_conda
 from flops_builder.dependencies.files.flops_toml import NAME, Choice, chosen_python, read_flops_toml
@@ -63,13 +64,24 @@ def read_dependencies(tree: Path, subdir: str = "") -> Declaration:
 
 
 def _chosen(tree: Path, choice: Choice, there: list[str]) -> Declaration:
-    declared = choice.own if choice.file is None else _read(tree, choice.file, choice)
+    file = choice.file
+    if file is None and choice.own is None:
+        file = next((each for each in there if each.rpartition("/")[2] in CONDA_FILES), None)
+        if file is None:
+            known = ", ".join(sorted(CONDA_FILES))
+            raise FlopsError("FLOPS-B021", f"conda = true, and there is no {known}", file=choice.name)
+    declared = choice.own if file is None else _read(tree, file, choice)
     if declared is None:
-        raise FlopsError("FLOPS-B021", f"{choice.file} declares no dependencies", file=choice.name)
+        raise FlopsError("FLOPS-B021", f"{file} declares no dependencies", file=choice.name)
+    if choice.conda is not None and choice.conda.on and declared.conda is None:
+        raise FlopsError(
+            "FLOPS-B021", f"conda = true, and {file} is no conda file", file=choice.name, line=choice.conda.line
+        )
     declared = chosen_python(choice, declared)
     if choice.python is None:
         declared = with_python(declared, tree, _prefix(declared.file))
-    return replace(declared, ignored=tuple(each for each in there if _is_ignored(each, declared)), off=choice.off)
+    ignored = tuple(each for each in there if _is_ignored(each, declared))
+    return replace(declared, ignored=ignored, off=choice.off, conda_switch=choice.conda)
 
 
 def _read(tree: Path, name: str, choice: Choice) -> Declaration | None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from flops_protocol.errors import FlopsError
 from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as Parsed
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from flops_builder.dependencies.rules import Rule
+
+if TYPE_CHECKING:
+    from flops_builder.dependencies.conda import CondaFile
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,12 @@ class Requirement:
         parsed.specifier = SpecifierSet(specifier)
         return replace(self, parsed=parsed)
 
+    def without_url(self) -> Requirement:
+        """The same, from the index."""
+        parsed = Parsed(str(self.parsed))
+        parsed.url = None
+        return replace(self, parsed=parsed)
+
     def renamed(self, name: str) -> Requirement:
         """The same, of another project."""
         parsed = Parsed(str(self.parsed))
@@ -67,7 +79,7 @@ def requirement(text: str, file: str, line: int | None = None) -> Requirement:
 class Repair:
     """One change to what was asked for: by which rule, from what, to what, and why."""
 
-    rule: str
+    rule: Rule
     before: str
     after: str | None
     """None: it was dropped. Where there was nothing before, `before` is empty."""
@@ -110,5 +122,18 @@ class Declaration:
     """Further files that it names, and that were read with it."""
     locked: bool = False
     """Whether it is a lock, which is honoured exactly."""
-    off: frozenset[str] = frozenset()
+    off: frozenset[Rule] = frozenset()
     """Repair rules that are switched off."""
+    conda: CondaFile | None = None
+    """The same as conda reads it, where it is a conda file."""
+    conda_switch: CondaSwitch | None = None
+    """What `flops.toml` says about it."""
+
+
+@dataclass(frozen=True)
+class CondaSwitch:
+    """`conda = true` (or false) of a `flops.toml`, and where it stands."""
+
+    on: bool
+    file: str
+    line: int | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from flops_builder.dependencies.declaration import Repair, Requirement, requirement
+from flops_builder.dependencies.rules import Rule
 
 NUMPY = "numpy>=1.21"
 # pyarrow 26 refuses to be imported beside NumPy 1, which its metadata does not say: no resolver can know.
@@ -40,5 +41,5 @@ def guest_requirements(
     for text, why in needs:
         new = requirement(text, WHERE)
         if new.name not in named:
-            added.setdefault(new.name, (new, Repair("guest-needs", "", text, why)))
+            added.setdefault(new.name, (new, Repair(Rule.GUEST_NEEDS, "", text, why)))
     return requirements + tuple(each for each, _ in added.values()), tuple(each for _, each in added.values())

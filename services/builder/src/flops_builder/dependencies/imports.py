@@ -7,13 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flops_protocol.errors import FlopsError
+from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.names import IMPORTED_AS, RENAMED
+from flops_builder.resolve.lock import Lock
 
 NO_MODULE = re.compile(r"No module named '([A-Za-z_][A-Za-z0-9_]*)")
 PROJECT_OF = {
     module: project for project, module in IMPORTED_AS.items() if not project.startswith(("mlflow-", "flops-"))
 }
+KNOWN = PROJECT_OF.keys() | frozenset(
+    {
+        *("numpy", "pandas", "scipy", "matplotlib", "seaborn", "statsmodels", "polars", "pyarrow", "h5py", "joblib"),
+        *("torch", "torchvision", "torchaudio", "pytorch_lightning", "timm", "tensorflow", "keras", "jax", "flax"),
+        *("xgboost", "lightgbm", "catboost", "transformers", "datasets", "tokenizers", "spacy", "nltk", "gensim"),
+        *("requests", "tqdm", "numba", "sympy", "networkx", "plotly", "albumentations", "flwr"),
+    }
+)
+"""Modules of which it is known that no other project brings them."""
 
 
 def missing_imports(environment: Path, imports: Mapping[str, str], file: str) -> list[str]:
@@ -29,6 +40,28 @@ def missing_imports(environment: Path, imports: Mapping[str, str], file: str) ->
         for module, place in sorted(imports.items())
         if not _is_there(environment, module)
     ]
+
+
+def foreseen_missing(lock: Lock, imports: Mapping[str, str], file: str) -> list[str]:
+    """What `missing_imports` will say, as far as a lock alone tells: of modules that only one project brings.
+
+    :param imports: top-level modules with the place of their first import
+    :param file: the dependency file
+    """
+    return [
+        f"{place}: {module} is imported, and {project_of(module)} is not among the packages; {offer(module, file)}"
+        for module, place in sorted(imports.items())
+        if module in KNOWN and not _brings(lock, module)
+    ]
+
+
+def _brings(lock: Lock, module: str) -> bool:
+    """Whether a package of a lock may bring a module: the project itself, or a build of it (`tensorflow-cpu`)."""
+    project = canonicalize_name(project_of(module))
+    return any(
+        IMPORTED_AS.get(name, name.replace("-", "_")) == module or name.startswith(f"{project}-")
+        for name in lock.versions
+    )
 
 
 def offer(module: str, file: str) -> str:

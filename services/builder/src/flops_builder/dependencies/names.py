@@ -106,12 +106,23 @@ is dead in favour of the right one."""
 HEADLESS = {"opencv-python": "opencv-python-headless", "opencv-contrib-python": "opencv-contrib-python-headless"}
 """Same modules, without windows: the others need libGL, which no node's image has."""
 
+FRAMEWORKS = frozenset(
+    {
+        *("torch", "pytorch-lightning", "lightning", "tensorflow", "keras", "jax", "jaxlib", "flax"),
+        *("scikit-learn", "xgboost", "lightgbm", "catboost", "transformers"),
+    }
+)
+"""What models are written for: another release may train another model."""
+
 TORCH = ("torch", "torchvision", "torchaudio")
 """What is built once for the CPU and once for each CUDA."""
 
 IMPORTED_AS = {
     "scikit-learn": "sklearn",
     "scikit-image": "skimage",
+    "opencv-contrib-python-headless": "cv2",
+    "opencv-contrib-python": "cv2",
+    "opencv-python-headless": "cv2",
     "opencv-python": "cv2",
     "pillow": "PIL",
     "pyyaml": "yaml",
@@ -123,4 +134,5 @@ IMPORTED_AS = {
     "flops-mlrepo": "flops_mlrepo",
     "poetry-core": "poetry",
 }
-"""The module that a project is imported by, where it is not its own name."""
+"""The module that a project is imported by, where it is not its own name; of several with one module, the last is the
+one to ask for."""

@@ -9,6 +9,7 @@ from flops_protocol.errors import FlopsError
 from packaging.specifiers import SpecifierSet
 
 from flops_builder.dependencies.declaration import Declaration, Repair
+from flops_builder.dependencies.rules import Rule
 
 OLDEST = (3, 11)
 """Flower's oldest. The FL runtime lives in the same container as the ML code, on the same interpreter."""
@@ -20,6 +21,7 @@ class PythonChoice:
     """The minor, and what was changed to get to it."""
 
     minor: str
+    why: str
     repairs: tuple[Repair, ...] = ()
 
 
@@ -36,10 +38,13 @@ def choose_python(declaration: Declaration, pythons: Sequence[str]) -> PythonCho
             f"the nodes have Python {', '.join(pythons)}; {_text(OLDEST)} is the oldest that Flower runs on",
         )
     if asked is None or not str(asked):
-        return PythonChoice(usable[0])
+        return PythonChoice(usable[0], "the repository asks for none; it is the first that the nodes have")
     fitting = [minor for minor in usable if allows(asked, minor)]
     if fitting:
-        return PythonChoice(fitting[0], _patch_repair(declaration, fitting[0]))
+        why = f"{_place(file, line)} asks for python{asked}"
+        if len(fitting) > 1:
+            why += "; it is the first of those that the nodes have"
+        return PythonChoice(fitting[0], why, _patch_repair(declaration, fitting[0]))
     wanted = [minor for minor in _python_three() if allows(asked, minor)]
     raised = sorted((minor for minor in usable if wanted and _numbers(minor) > _numbers(wanted[-1])), key=_numbers)
     if not raised:
@@ -50,7 +55,12 @@ def choose_python(declaration: Declaration, pythons: Sequence[str]) -> PythonCho
             line=line,
         )
     why = f"no node has Python {wanted[-1]}, and this is the nearest above it that one has"
-    return PythonChoice(raised[0], (Repair("python-pin", f"python{asked}", f"python {raised[0]}", why, file, line),))
+    changed = Repair(Rule.PYTHON_PIN, f"python{asked}", f"python {raised[0]}", why, file, line)
+    return PythonChoice(raised[0], f"{_place(file, line)} asks for python{asked}: {why}", (changed,))
+
+
+def _place(file: str, line: int | None) -> str:
+    return f"{file}:{line}" if line else file
 
 
 def _patch_repair(declaration: Declaration, minor: str) -> tuple[Repair, ...]:
@@ -60,7 +70,7 @@ def _patch_repair(declaration: Declaration, minor: str) -> tuple[Repair, ...]:
         return ()
     why = "the patch release is the node's"
     file = declaration.python_file or declaration.file
-    return (Repair("python-patch", f"python=={pins[0]}", f"python {minor}", why, file, declaration.python_line),)
+    return (Repair(Rule.PYTHON_PATCH, f"python=={pins[0]}", f"python {minor}", why, file, declaration.python_line),)
 
 
 def allows(asked: SpecifierSet, minor: str) -> bool:

@@ -15,6 +15,7 @@ from flops_protocol.sla import Platform
 from flops_registry.documents import Blob, document
 from flops_registry.names import LAYER, PLATFORM
 
+from flops_builder.conda.lock import CondaLock
 from flops_builder.resolve.lock import Lock
 from flops_builder.source.location import public_url
 
@@ -30,7 +31,7 @@ def bill_of_materials(name: str, image: Digest, platform: Platform, locks: Mappi
     :param name: the image's repository
     :param locks: by layer
     """
-    components = [
+    components: list[dict[str, Any]] = [
         {
             "type": "library",
             "bom-ref": f"{layer}/{package}@{version}",
@@ -40,7 +41,21 @@ def bill_of_materials(name: str, image: Digest, platform: Platform, locks: Mappi
             "properties": [{"name": LAYER, "value": layer}],
         }
         for layer, lock in sorted(locks.items())
-        for package, version in sorted(lock.versions.items())
+        for package, version in sorted(_wheels(lock).versions.items())
+    ]
+    components += [
+        {
+            "type": "library",
+            "bom-ref": f"{layer}/conda/{package.name}@{package.version}",
+            "name": package.name,
+            "version": package.version,
+            "purl": package.purl,
+            "hashes": [{"alg": "SHA-256", "content": package.sha256}],
+            "properties": [{"name": LAYER, "value": layer}],
+        }
+        for layer, lock in sorted(locks.items())
+        if (conda := CondaLock.read(lock)) is not None
+        for package in conda.packages
     ]
     value = {
         "bomFormat": "CycloneDX",
@@ -59,6 +74,11 @@ def bill_of_materials(name: str, image: Digest, platform: Platform, locks: Mappi
         "components": components,
     }
     return document(BILL_TYPE, value)
+
+
+def _wheels(lock: Lock) -> Lock:
+    conda = CondaLock.read(lock)
+    return lock if conda is None else conda.wheels
 
 
 def provenance(name: str, image: Digest, inputs: SourceInputs, locks: Mapping[Platform, Digest]) -> Blob:

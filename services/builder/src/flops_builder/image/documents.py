@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from flops_protocol.identifiers import Digest
@@ -31,11 +32,13 @@ def image(
     packed: Mapping[Digest, Packed],
     annotations: Mapping[str, str],
     base: Base | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Blob, Blob]:
     """Configuration and manifest of one image for one platform.
 
     :param packed: each layer as it lies in the registry, by its diff ID
     :param base: what the layers stand on; None: nothing, and the node brings Python
+    :param environment: further variables
     """
     system, _, architecture = platform.partition("/")
     below: Mapping[str, Any] = base.configuration if base else {}
@@ -48,7 +51,7 @@ def image(
             "architecture": architecture,
             "os": system,
             "created": CREATED,
-            "config": _how_to_run(role, python, annotations, below.get("config") or {}),
+            "config": _how_to_run(role, python, annotations, below.get("config") or {}, environment),
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
             # Of a base image that does not tell its history, the image's would not tell the number of layers.
             "history": [*below.get("history", []), *history] if base is None or below.get("history") else [],
@@ -78,11 +81,17 @@ def image(
     return configuration, manifest
 
 
-def _how_to_run(role: Role, python: str, annotations: Mapping[str, str], below: Mapping[str, Any]) -> dict[str, Any]:
+def _how_to_run(
+    role: Role,
+    python: str,
+    annotations: Mapping[str, str],
+    below: Mapping[str, Any],
+    environment: Mapping[str, str],
+) -> dict[str, Any]:
     """A base image's own settings (user, environment, …), save for what is run, and how that is watched."""
     variables = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
     variables |= dict(entry.partition("=")[::2] for entry in below.get("Env") or [])
-    variables |= {"FLOPS_IMAGE_ROOT": f"/{ROOT}", "FLOPS_IMAGE_PYTHON": python}
+    variables |= {"FLOPS_IMAGE_ROOT": f"/{ROOT}", "FLOPS_IMAGE_PYTHON": python, **environment}
     kept = {name: value for name, value in below.items() if name not in NOT_OURS}
     return kept | {
         "Entrypoint": ["python3", "-u", "-I", "-S", f"/{ROOT}/runtime/flops_start.py", str(role)],

@@ -10,7 +10,8 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Workshop:
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         :raises OSError: when there is no room
         """
-        key = self._key(name, lock, target, extra)
+        key = self.key(name, lock, target, extra)
         place = self.folder / "environments" / key
         if not await anyio.Path(place).is_dir():
             await self._install(name, place, lock, target, extra, on_line)
@@ -74,15 +75,20 @@ class Workshop:
         :raises FlopsError: as `environment`
         :raises OSError: when there is no room
         """
-        key = self._key(name, lock, target, extra)
-        found = await anyio.to_thread.run_sync(self.layers.get, key, name)
+        found = await self.kept(name, lock, target, extra)
         if found is not None:
             return found
+        key = self.key(name, lock, target, extra)
         environment = environment or await self.environment(name, lock, target, extra)
         members = await anyio.to_thread.run_sync(environment_members, environment.folder, name)
         return await anyio.to_thread.run_sync(self.layers.put, key, name, members)
 
-    def _key(self, name: str, lock: Lock, target: Target, extra: Sequence[tuple[str, Path]]) -> str:
+    async def kept(self, name: str, lock: Lock, target: Target, extra: Sequence[tuple[str, Path]]) -> Layer | None:
+        """The layer of this environment, if it is there; nothing is made."""
+        return await anyio.to_thread.run_sync(self.layers.get, self.key(name, lock, target, extra), name)
+
+    def key(self, name: str, lock: Lock, target: Target, extra: Sequence[tuple[str, Path]]) -> str:
+        """What an environment and its layer are kept under: everything that they are made from."""
         digest = hashlib.sha256()
         for relative, source in extra:
             digest.update(f"{relative}\0".encode() + hashlib.sha256(source.read_bytes()).digest())
@@ -99,23 +105,31 @@ class Workshop:
         extra: Sequence[tuple[str, Path]],
         on_line: Callable[[str], None] | None,
     ) -> None:
-        new = place.parent / f".{uuid7()}"
-        try:
-            await anyio.Path(new / "root").mkdir(parents=True)
+        async with appearing(place) as new:
+            await anyio.Path(new / "root").mkdir()
             if lock.versions:
                 await self.uv.install(lock.text, target, new / "root", new, on_line=on_line)
-            await anyio.to_thread.run_sync(_copy, extra, new / "root")
+            await anyio.to_thread.run_sync(copy_files, extra, new / "root")
             if self.compiler is not None:
                 compiled = await self.compiler.compile(new / "root", name)
-                await anyio.to_thread.run_sync(_link, compiled, new / "root")
-            try:
-                await anyio.Path(new).rename(place)
-            except OSError:
-                if not await anyio.Path(place).is_dir():  # another builder may have been faster with the same
-                    raise
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(lambda: shutil.rmtree(new, ignore_errors=True))
+                await anyio.to_thread.run_sync(link_bytecode, compiled, new / "root")
+
+
+@asynccontextmanager
+async def appearing(place: Path) -> AsyncIterator[Path]:
+    """A new folder that is renamed to `place` when the block is done, and of which nothing is left when it fails."""
+    new = place.parent / f".{uuid7()}"
+    try:
+        await anyio.Path(new).mkdir(parents=True)
+        yield new
+        try:
+            await anyio.Path(new).rename(place)
+        except OSError:
+            if not await anyio.Path(place).is_dir():  # another builder may have been faster with the same
+                raise
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(lambda: shutil.rmtree(new, ignore_errors=True))
 
 
 @dataclass(frozen=True)
@@ -125,9 +139,15 @@ class Environment:
     name: str
     key: str
     folder: Path
+    """Where Python finds its packages."""
+    prefix: Path | None = None
+    """The conda prefix that it is a part of."""
+    python: Path | None = None
+    """The interpreter that it brings."""
 
 
-def _copy(extra: Sequence[tuple[str, Path]], folder: Path) -> None:
+def copy_files(extra: Sequence[tuple[str, Path]], folder: Path) -> None:
+    """Copies files into an environment: their path within it, and where they are."""
     for relative, source in extra:
         target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +155,8 @@ def _copy(extra: Sequence[tuple[str, Path]], folder: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _link(compiled: Mapping[str, Path], root: Path) -> None:
+def link_bytecode(compiled: Mapping[str, Path], root: Path) -> None:
+    """Puts compiled files, by their path, in the place of all byte code that an environment has."""
     for shipped in list(root.rglob("__pycache__")):
         shutil.rmtree(shipped)  # byte code that came in a wheel says nothing about which Python made it
     for relative, source in compiled.items():

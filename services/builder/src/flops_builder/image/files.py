@@ -17,6 +17,8 @@ NOISE = re.compile(r"^\.lock$|\.dist-info/(RECORD|INSTALLER|REQUESTED|direct_url
 """What an installer leaves behind: it differs from one installation to the next, and nothing reads it at run time."""
 
 SHEBANG = b"#!"
+LONG_SHEBANG = b"'''exec' "
+"""What follows `#!/bin/sh` where the interpreter's path is long: `'''exec' /path/python "$0" "$@"`, and `' '''`."""
 BALLAST = re.compile(r"^bin/|(^|/)tests?/|\.(h|hpp|c|cpp|pyx|pxd|a)$")
 """What we do without in our own layers; the ML environment is exactly what the repository asks for. (Of `bin/`, uv
 alone would be 38 MB; nothing of ours calls a program of its packages.)"""
@@ -91,8 +93,8 @@ def _portable_script(path: Path) -> bytes | None:
     if not content.startswith(SHEBANG):
         return None
     first, _, rest = content.partition(b"\n")
-    if b"python" not in first and b"/bin/sh" not in first:
-        return None
-    if first == b"#!/bin/sh":  # a long interpreter path: `'''exec' /path/python "$0" "$@"` and `' '''` follow
+    if first == b"#!/bin/sh" and rest.startswith(LONG_SHEBANG):
         rest = rest.split(b"' '''\n", 1)[-1]
+    elif b"python" not in first:
+        return None
     return b"#!/usr/bin/env python3\n" + rest

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from flops_builder.dependencies.declaration import Requirement
@@ -20,6 +21,7 @@ NO_WHEEL_IN_LIST = re.compile(
 )
 NO_VERSION = re.compile(rf"there (?:is|are) no versions? of ({NAME})")
 NOT_FOUND = re.compile(rf"({NAME}) was not found in the (?:package registry|provided package locations)")
+DEPENDS = re.compile(rf"({NAME})(?:\[[^\]]*\])?([<>=!~][^\s;]*)? depends on ({NAME})(?:\[[^\]]*\])?([<>=!~][^\s;]*)")
 MAX_TEXT = 700
 
 
@@ -63,6 +65,32 @@ def _sentence(body: str) -> str:
     text = text.removeprefix("Because ")
     text = text.replace(", we can conclude that ", ", so ").replace(". And because ", "; and ")
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+
+
+def contradiction(text: str, requirements: Sequence[Requirement]) -> str:
+    """The first thing in an explanation that a requirement contradicts: who needs what, and what is asked for instead.
+
+    The explanation itself, where there is no such thing in it.
+    """
+    asked = {each.name: each for each in requirements if each.parsed.specifier}
+    unsure: str | None = None
+    for who, versions, name, specifier in DEPENDS.findall(text):
+        wanted, owner = asked.get(canonicalize_name(name)), asked.get(canonicalize_name(who))
+        if wanted is None:
+            continue
+        needing = owner.text if owner is not None and owner.exact is not None else f"{who}{versions}"
+        said = f"{needing} needs {name}{specifier.rstrip(',')}, but {place(wanted)} is asked for"
+        if wanted.exact is not None and not _allows(specifier.rstrip(","), wanted.exact):
+            return said
+        unsure = unsure or said
+    return unsure or text
+
+
+def _allows(specifier: str, version: str) -> bool:
+    try:
+        return SpecifierSet(specifier).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return True
 
 
 def mentioned(requirements: Sequence[Requirement], text: str) -> list[Requirement]:

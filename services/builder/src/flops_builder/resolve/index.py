@@ -41,6 +41,19 @@ class Index:
     environment: Mapping[str, str]
     find_links: tuple[str, ...]
     constraints: tuple[Path, ...] = ()
+    cpu: tuple[str, ...] = ("--torch-backend=cpu",)
+    """What has uv take PyTorch's builds for the CPU: from PyTorch's own index, or from another one."""
+
+    def for_cpu(self, place: str | None) -> Index:
+        """The same with an index, or a folder of wheels, for PyTorch's CPU builds; None: PyTorch's own index."""
+        if place is None:
+            return self
+        option = f"--find-links={place}" if Path(place).is_dir() else f"--index={place}"
+        return replace(self, cpu=(option, "--index-strategy=unsafe-best-match"))
+
+    def once(self) -> Index:
+        """The same for a question to which no answer is one, too: it is not asked again."""
+        return replace(self, environment={**self.environment, "UV_HTTP_RETRIES": "0"})
 
     def with_options(self, options: Sequence[str]) -> Index:
         """The same with indexes that a repository names for its own packages, asked as pip asks them."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from flops_protocol.errors import FlopsError
 
 from flops_builder.dependencies.declaration import Requirement
-from flops_builder.resolve.explain import Reason, mentioned, place, similar
+from flops_builder.dependencies.rules import Rule
+from flops_builder.resolve.explain import Reason, contradiction, mentioned, place, similar
 from flops_builder.resolve.joint import JointResolver
 from flops_builder.resolve.uv import Target
 
@@ -40,9 +41,11 @@ async def refusal(joint: JointResolver, requirements: Sequence[Requirement], why
         return _not_found(requirements, why, first)
     if why.no_wheel:
         return await _no_wheel(joint, requirements, why, target)
-    helpful = [text for each in suspects[:MAX_SUSPECTS] if (text := await _without(joint, requirements, each))]
-    detail = f"{why.text} ({target})"
-    if helpful:
+    said = contradiction(why.text, requirements)
+    detail = f"{said} ({target})" if said == why.text else f"{said} ({target}; {why.text})"
+    if Rule.CONFLICT not in joint.request.off and not joint.request.locked:
+        detail += ". There is no single requirement of the repository that could be moved so that all resolve"
+    elif helpful := [text for each in suspects[:MAX_SUSPECTS] if (text := await _without(joint, requirements, each))]:
         detail += f". It resolves when one of these is loosened: {'; '.join(helpful)}"
     return FlopsError("FLOPS-B022", detail, file=first.file if first else None, line=first.line if first else None)
 

@@ -44,6 +44,9 @@ class Resolver:
         known = await anyio.to_thread.run_sync(self.store.get, key)
         if known is not None:
             return known
+        refusal = await anyio.to_thread.run_sync(self.store.get_refusal, key)
+        if refusal is not None:
+            raise UnresolvableError(refusal)
         folder = anyio.Path(self.folder / uuid7())
         await folder.mkdir(parents=True)
         compiled = partial(
@@ -52,7 +55,11 @@ class Resolver:
         question = lock_key(requirements, options)
         asked = question in self._asked
         async with self._asked.setdefault(question, anyio.Lock()):
-            lock = Lock(await _offline_first(compiled, options) if asked else await compiled(options=options))
+            try:
+                lock = Lock(await _offline_first(compiled, options) if asked else await compiled(options=options))
+            except UnresolvableError as error:
+                await anyio.to_thread.run_sync(self.store.put_refusal, key, error.explanation)
+                raise
         await anyio.to_thread.run_sync(self.store.put, key, lock)
         return lock
 

@@ -1,4 +1,4 @@
-"""PyTorch for nodes without a GPU: the site's own CPU wheels, where it has some, not a CUDA build of gigabytes."""
+"""PyTorch for the nodes that are there: without a GPU, a build for the CPU where there is one, not CUDA's gigabytes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from flops_builder.dependencies.declaration import Requirement
 from flops_builder.dependencies.names import TORCH
+from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.uv import MACHINES, Target
 
 CPU = "cpu"
@@ -30,6 +31,25 @@ def cpu_constraints(requirements: Sequence[Requirement], target: Target, find_li
 def same_release(constraints: tuple[str, ...]) -> tuple[str, ...]:
     """The same pins for a platform that has no such builds: `torch==2.3.0` for `torch==2.3.0+cpu`."""
     return tuple(each.removesuffix(f"+{CPU}") for each in constraints)
+
+
+def cuda_packages(lock: Lock) -> list[str]:
+    """The packages of a lock that are CUDA's libraries."""
+    return [name for name in lock.versions if name.startswith("nvidia-")]
+
+
+def torch_class(lock: Lock, *, gpus: bool) -> str | None:
+    """For which class of nodes a lock has PyTorch, and why, as a person would say it; None: it has none.
+
+    :param gpus: whether the learners' nodes have GPUs
+    """
+    version = lock.versions.get(TORCH[0])
+    if version is None:
+        return None
+    if cuda_packages(lock):
+        fits = "for the GPUs of the learners' nodes" if gpus else "though no learner's node has a GPU"
+        return f"PyTorch {version} with CUDA, {fits}"
+    return f"PyTorch {version} for the CPU" + ("" if gpus else ": no learner's node has a GPU")
 
 
 def _cpu_wheels(target: Target, find_links: Iterable[str]) -> Iterable[tuple[str, Version]]:

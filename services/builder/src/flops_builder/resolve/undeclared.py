@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
+from flops_builder.dependencies.rules import Rule
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.uv import Target
 
@@ -45,7 +46,7 @@ NO_PKG_RESOURCES = "82"
 class Undeclared:
     """What has to be added to a lock's requirements, and why."""
 
-    rule: str
+    rule: Rule
     requirement: str
     why: str
     missing: bool = False
@@ -59,14 +60,14 @@ def undeclared(locks: Mapping[Target, Lock]) -> Iterator[Undeclared]:
     if old:
         one = len(old) == 1
         why = f"{' and '.join(old)} came out before NumPy 2 and {'does' if one else 'do'} not run with it"
-        yield Undeclared("numpy-1", "numpy<2", why)
+        yield Undeclared(Rule.NUMPY_1, "numpy<2", why)
     requirement = f"setuptools<{NO_PKG_RESOURCES}"
     if any("setuptools" in each and not _before(each["setuptools"], NO_PKG_RESOURCES) for each in versions):
-        yield Undeclared("pkg-resources", requirement, "what asks for setuptools mostly wants its pkg_resources")
+        yield Undeclared(Rule.PKG_RESOURCES, requirement, "what asks for setuptools mostly wants its pkg_resources")
     users = _older([each for each in versions if "setuptools" not in each], FIRST_WITHOUT_PKG_RESOURCES)
     if users:
         why = f"{' and '.join(users)} wants pkg_resources and does not say so"
-        yield Undeclared("pkg-resources", requirement, why, missing=True)
+        yield Undeclared(Rule.PKG_RESOURCES, requirement, why, missing=True)
 
 
 def _older(locks: list[dict[str, str]], first: Mapping[str, str]) -> list[str]:

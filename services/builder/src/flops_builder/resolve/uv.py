@@ -16,8 +16,10 @@ from flops_protocol.sla import Platform
 
 from flops_builder.process import Finished, run
 from flops_builder.resolve.index import Index
+from flops_builder.resolve.lock import yanked_line
 
 MACHINES: dict[Platform, str] = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
+YANKED = re.compile(r'(?m)^warning: `([^`=]+)==([^`]+)` is yanked(?: \(reason: "(.*)"\))?')
 UNREACHABLE = re.compile(
     r"failed to fetch|connection refused|connect error|error sending request|dns error|network connectivity|timed out|"
     r"network was disabled|operation timed out|request failed after|certificate",
@@ -69,7 +71,8 @@ class Uv:
         excludes: Sequence[str] = (),
         options: Sequence[str] = (),
     ) -> str:
-        """The lock: every package with one version, the hashes of its files, and who wants it as a comment.
+        """The lock: every package with one version, the hashes of its files, and who wants it as a comment; at its end,
+        as comments too, which of them were yanked.
 
         `folder` takes the input files; it must exist. `excludes`: names of packages that are left out, whoever wants
         them.
@@ -94,7 +97,7 @@ class Uv:
             lock.name,
             *self._target(target),
         ]
-        arguments += ["--generate-hashes", "--no-header", "--quiet", *options]
+        arguments += ["--generate-hashes", "--no-header", *options]
         for number, file in enumerate(self.index.constraints):
             if file.is_file():
                 # By a name of ours: it shows in the lock, which is the same on every machine.
@@ -103,7 +106,22 @@ class Uv:
         finished = await self._run(arguments, folder)
         if finished.returncode != 0:
             raise _failure(finished)
-        return lock.read_text()
+        taken_back = [yanked_line(*each) for each in YANKED.findall(finished.errors)]
+        return "\n".join([lock.read_text().rstrip("\n"), *taken_back, ""]) if taken_back else lock.read_text()
+
+    async def describe(self, lock: str, target: Target, folder: Path) -> str | None:
+        """The lock as a pylock.toml (PEP 751), which has the sizes of the wheels; None where uv's cache does not do.
+
+        `folder` takes the files; it must exist.
+        """
+        locked, described = folder / "locked.txt", folder / "pylock.toml"
+        locked.write_text(lock)
+        arguments = ["pip", "compile", locked.name, "--no-deps", "--offline", "--format", "pylock.toml", "--quiet"]
+        try:
+            finished = await self._run([*arguments, "--output-file", described.name, *self._target(target)], folder)
+        except FlopsError:
+            return None
+        return described.read_text() if finished.returncode == 0 else None
 
     async def install(
         self,
@@ -134,6 +152,8 @@ class Uv:
         finished = await self._run([*arguments, "--offline"], folder)
         if finished.returncode != 0:
             finished = await self._run(arguments, folder, on_line=on_line)
+        if finished.returncode != 0 and "+cpu" in lock:
+            finished = await self._run([*arguments, *self.index.cpu], folder, on_line=on_line)
         if finished.returncode != 0:
             failure = _failure(finished)
             raise failure if isinstance(failure, FlopsError) else FlopsError("FLOPS-B025", failure.explanation[-800:])

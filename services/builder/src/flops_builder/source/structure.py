@@ -46,11 +46,35 @@ def check_structure(modules: Modules) -> Found:
 
     :raises FlopsError: FLOPS-B010 to FLOPS-B012 with file and line
     """
-    model = _check(modules, *MODEL, MODEL_METHODS, constructed=True)
-    _check(modules, *DATA, DATA_METHODS, constructed=False)
+    model = _check_model(modules)
+    _check_data(modules)
+    _check_syntax(modules)
+    return model
+
+
+def structure_mistakes(modules: Modules) -> list[FlopsError]:
+    """What `check_structure` raises, and what it would raise after that: one mistake for each class at most."""
+    mistakes: list[FlopsError] = []
+    for check in (_check_model, _check_data, _check_syntax):
+        try:
+            check(modules)
+        except FlopsError as mistake:
+            if all(mistake.body != each.body for each in mistakes):
+                mistakes.append(mistake)
+    return mistakes
+
+
+def _check_model(modules: Modules) -> Found:
+    return _check(modules, *MODEL, MODEL_METHODS, constructed=True)
+
+
+def _check_data(modules: Modules) -> Found:
+    return _check(modules, *DATA, DATA_METHODS, constructed=False)
+
+
+def _check_syntax(modules: Modules) -> None:
     for _ in modules.reachable(MODEL[0], DATA[0]):
         pass  # reading a module finds its syntax errors
-    return model
 
 
 def _check(modules: Modules, module_name: str, class_name: str, methods: dict[str, int], *, constructed: bool) -> Found:

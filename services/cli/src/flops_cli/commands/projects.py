@@ -19,14 +19,15 @@ from flops_protocol.messages.requests import (
     SubmitRequest,
 )
 
-from flops_cli import options, tables
+from flops_cli import options, plans, tables
 from flops_cli.exits import ExitCode
 from flops_cli.output import Output
 from flops_cli.session import ask, full_id, session, until_managed
 from flops_cli.watching.watch import watch_project
 
 SUBMIT_SECONDS = 60.0
-"""A submit and a plan ask the repository's host for the commit."""
+PLAN_SECONDS = 180.0
+"""A plan waits for a builder, and that for the repository's host and the package index."""
 
 SlaFile = Annotated[
     str, typer.Argument(metavar="FILE", help="The project SLA, a JSON document; - reads it from standard input.")
@@ -45,11 +46,14 @@ def submit(
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.1, help="With --wait: seconds to wait for the end.")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Start nothing: as `flops plan`.")] = False,
     broker: options.Broker = None,
     state: options.State = options.STATE,
     json: options.Json = False,
 ) -> None:
     """Start a project."""
+    if dry_run:
+        plan(file, broker=broker, state=state, json=json)
     output = Output(json=json)
     text = read_sla(file)
 
@@ -82,20 +86,20 @@ def plan(
     state: options.State = options.STATE,
     json: options.Json = False,
 ) -> None:
-    """Say what a submit would do; nothing is started."""
+    """Say what a submit would do, down to every change to the packages; nothing is kept."""
     output = Output(json=json)
     text = read_sla(file)
 
     async def run() -> ExitCode:
         async with session(broker, state) as bus:
             await until_managed(bus)
-            report = (await ask(bus, PLAN, PlanRequest(sla=text), timeout=SUBMIT_SECONDS)).plan
+            report = (await ask(bus, PLAN, PlanRequest(sla=text), timeout=PLAN_SECONDS)).plan
         if report is None:
             raise TypeError("the manager answered a plan without a plan")
         if json:
             output.document(report)
         else:
-            tables.plan(output, report)
+            plans.plan(output, report)
         return ExitCode.FAILED if report.errors else ExitCode.OK
 
     raise typer.Exit(anyio.run(run))

@@ -48,6 +48,8 @@ class Details(_Stored):
     source_key: Digest | None = None
     pythons: list[str] = []
     """The Python minors that the source key stands for."""
+    gpus: bool = False
+    """Whether the learners' nodes have GPUs, as the source key says."""
     base_image: str | None = None
     """The base image that the source key stands for, by digest."""
     placement: Placement | None = None

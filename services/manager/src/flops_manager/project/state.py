@@ -56,6 +56,7 @@ class ProjectState:
     commit: str | None = None
     source_key: str | None = None
     pythons: tuple[str, ...] = ()
+    gpus: bool = False
     base_image: str | None = None
     images: ImageSet | None = None
     actors: Mapping[str, Actor] = field(default_factory=dict)
@@ -126,6 +127,7 @@ def fold(state: ProjectState | None, entry: Entry) -> ProjectState:
         commit=details.commit or state.commit,
         source_key=details.source_key or state.source_key,
         pythons=tuple(details.pythons) or state.pythons,
+        gpus=details.gpus or state.gpus,
         base_image=details.base_image or state.base_image,
         images=event.images or state.images,
         training=event.training or state.training,
@@ -143,6 +145,7 @@ def _again(state: ProjectState) -> ProjectState:
         attempt=state.attempt + 1,
         source_key=None,
         pythons=(),
+        gpus=False,
         base_image=None,
         images=None,
         actors={},

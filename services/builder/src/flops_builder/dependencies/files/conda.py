@@ -11,10 +11,12 @@ from flops_protocol.errors import FlopsError
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from flops_builder.dependencies.declaration import Declaration, Repair, requirement
+from flops_builder.dependencies.conda import CondaFile, CondaSpec
+from flops_builder.dependencies.declaration import Declaration, Repair, Requirement, requirement
 from flops_builder.dependencies.files.requirements_txt import COMMENT, Contents, read_line
 from flops_builder.dependencies.files.text import read_text
 from flops_builder.dependencies.names import CONDA_TO_PYPI, NOT_PYTHON
+from flops_builder.dependencies.rules import Rule
 
 SPEC = re.compile(r"^(?:(?P<channel>[^\s:\[]+)::)?(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)\s*(?P<rest>.*)$")
 BRACKET = re.compile(r"\[(.*)\]$")
@@ -50,7 +52,7 @@ def read_conda(folder: Path, name: str) -> Declaration | None:
         why = "the list of pip packages stood at another depth than its neighbours, which is no YAML"
         repairs.append(
             Repair(
-                "conda-indentation",
+                Rule.CONDA_INDENTATION,
                 "- pip: outside of dependencies",
                 "- pip: inside of dependencies",
                 why,
@@ -64,13 +66,23 @@ def read_conda(folder: Path, name: str) -> Declaration | None:
     contents = Contents(repairs=repairs)
     python: SpecifierSet | None = None
     python_line: int | None = None
+    specs: list[CondaSpec] = []
+    pip: list[Requirement] = []
+    refused: FlopsError | None = None
     for from_pip, spec, line in items:
         if from_pip:
+            before = len(contents.requirements)
             for part in spec.split("\n"):
                 if body := COMMENT.sub("", part).strip():
                     read_line(contents, folder, name, line, body)
+            pip += contents.requirements[before:]
             continue
-        project, version = _translate(contents, spec, name, line)
+        specs.append(_spec(spec, name, line))
+        try:
+            project, version = _translate(contents, spec, name, line)
+        except NotForPyPIError as error:
+            refused = refused or error
+            continue
         if project == "python":
             python, python_line = _specifiers(version, spec, name, line), line
         elif project is not None:
@@ -85,7 +97,12 @@ def read_conda(folder: Path, name: str) -> Declaration | None:
         repairs=tuple(contents.repairs),
         warnings=tuple(contents.warnings),
         included=frozenset(contents.files),
+        conda=CondaFile(tuple(specs), tuple(pip), tuple(_channels(node)), refused),
     )
+
+
+class NotForPyPIError(FlopsError):
+    """Raised when a conda requirement means something that PyPI's requirements cannot say."""
 
 
 def _compose(text: str) -> yaml.Node | None:
@@ -146,24 +163,38 @@ def _items(sequence: yaml.SequenceNode, name: str) -> Iterator[tuple[bool, str, 
             yield True, each.value.strip(), each.start_mark.line + 1
 
 
-def _translate(contents: Contents, spec: str, file: str, line: int) -> tuple[str | None, str]:
-    """PyPI's name and versions for one conda spec (conda's "MatchSpec"); no name when it is left out."""
+def _channels(node: yaml.Node | None) -> Iterator[str]:
+    """What stands below `channels`, as far as it is text: a channel is a wish, not worth an error."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key.value == "channels" and isinstance(value, yaml.SequenceNode):
+            yield from (each.value.strip() for each in value.value if isinstance(each, yaml.ScalarNode) and each.value)
+
+
+def _spec(spec: str, file: str, line: int) -> CondaSpec:
     found = SPEC.match(spec)
     if found is None:
         raise FlopsError("FLOPS-B021", f"{spec!r} is no conda requirement", file=file, line=line)
+    text = spec.partition("::")[2].strip() if found.group("channel") else spec
+    return CondaSpec(text, found.group("name").lower(), file, line, found.group("channel"))
+
+
+def _translate(contents: Contents, spec: str, file: str, line: int) -> tuple[str | None, str]:
+    """PyPI's name and versions for one conda spec (conda's "MatchSpec"); no name when it is left out."""
+    found = SPEC.match(spec)
+    assert found is not None  # noqa: S101 - `_spec` has looked
     conda_name, rest = found.group("name").lower(), found.group("rest").strip()
     if conda_name in NOT_PYTHON:
         why = "it is a library below Python, and wheels bring what they need of it"
-        contents.repairs.append(Repair("conda-not-python", spec, None, why, file, line))
+        contents.repairs.append(Repair(Rule.CONDA_NOT_PYTHON, spec, None, why, file, line))
         return None, ""
     version, lost = _version(rest, spec, file, line)
     if lost:
         why = "a conda build string means nothing to PyPI"
-        contents.repairs.append(Repair("conda-build", spec, f"{conda_name}{version}", why, file, line))
+        contents.repairs.append(Repair(Rule.CONDA_BUILD, spec, f"{conda_name}{version}", why, file, line))
     name = CONDA_TO_PYPI.get(conda_name, conda_name)
     if canonicalize_name(name) != canonicalize_name(conda_name):
         contents.repairs.append(
-            Repair("conda-name", spec, f"{name}{version}", f"PyPI has conda's {conda_name} as {name}", file, line)
+            Repair(Rule.CONDA_NAME, spec, f"{name}{version}", f"PyPI has conda's {conda_name} as {name}", file, line)
         )
     return name, version
 
@@ -175,7 +206,7 @@ def _version(rest: str, spec: str, file: str, line: int) -> tuple[str, bool]:
         rest = inner.group("version") if inner else ""
     rest = rest.strip()
     if "|" in rest:
-        raise FlopsError(
+        raise NotForPyPIError(
             "FLOPS-B021", f"{spec!r}: alternatives cannot be written as one requirement", file=file, line=line
         )
     # `name=1.2=build`, `name 1.2 build`: three parts, of which PyPI knows two.

@@ -9,15 +9,13 @@ from typing import Any
 
 from flops_protocol.errors import FlopsError
 
-from flops_builder.dependencies.declaration import Declaration, requirement
+from flops_builder.dependencies.declaration import CondaSwitch, Declaration, requirement
 from flops_builder.dependencies.files.locked import Wanted
 from flops_builder.dependencies.files.toml import line_of, python_specifiers, read_toml, strings, table
-from flops_builder.dependencies.repairs import RULES
+from flops_builder.dependencies.rules import SWITCHED, Rule
 
 NAME = "flops.toml"
-KEYS = ("file", "requirements", "python", "extras", "groups", "repairs-off")
-SWITCHED = frozenset({*RULES, "no-wheel", "conda-version", "numpy-1", "pkg-resources"})
-"""Rules that can be switched off: those that change what was asked for."""
+KEYS = ("file", "requirements", "python", "extras", "groups", "repairs-off", "conda")
 
 
 @dataclass(frozen=True)
@@ -27,10 +25,12 @@ class Choice:
     file: str | None
     own: Declaration | None
     """What it declares itself; None when it names a file."""
+    conda: CondaSwitch | None
+    """Whether conda is to bring the environment; with neither a file nor requirements, from the first conda file."""
     python: str | None
     python_line: int | None
     wanted: Wanted
-    off: frozenset[str]
+    off: frozenset[Rule]
     """Repair rules that are switched off."""
     name: str
     """The `flops.toml` itself, relative to the repository."""
@@ -51,7 +51,9 @@ def read_flops_toml(folder: Path, name: str) -> Choice | None:
     if unknown:
         known = f"[dependencies] has {', '.join(KEYS)}"
         raise FlopsError("FLOPS-B021", f"{unknown[0]} is not known; {known}", file=name, line=line_of(text, unknown[0]))
-    if ("file" in chosen) == ("requirements" in chosen):
+    conda = _conda(chosen, name, text)
+    alone = conda is not None and conda.on and not {"file", "requirements"} & chosen.keys()
+    if ("file" in chosen) == ("requirements" in chosen) and not alone:
         raise FlopsError("FLOPS-B021", "[dependencies] wants either `file` or `requirements`", file=name)
     off = strings(chosen, "repairs-off", name, text)
     wrong = [rule for rule in off if rule not in SWITCHED]
@@ -63,6 +65,7 @@ def read_flops_toml(folder: Path, name: str) -> Choice | None:
     return Choice(
         file=_file(folder, chosen, name, text),
         own=_own(chosen, name, text),
+        conda=conda,
         python=_text(chosen, "python", name, text),
         python_line=line_of(text, "python"),
         wanted=Wanted(
@@ -73,8 +76,19 @@ def read_flops_toml(folder: Path, name: str) -> Choice | None:
             groups_line=line_of(text, "groups"),
         ),
         name=name,
-        off=frozenset(off),
+        off=frozenset(map(Rule, off)),
     )
+
+
+def _conda(chosen: dict[str, Any], name: str, text: str) -> CondaSwitch | None:
+    if "conda" not in chosen:
+        return None
+    line = line_of(text, "conda =") or line_of(text, "conda=")
+    if not isinstance(chosen["conda"], bool):
+        raise FlopsError("FLOPS-B021", "conda is neither true nor false", file=name, line=line)
+    if chosen["conda"] and "requirements" in chosen:
+        raise FlopsError("FLOPS-B021", "conda = true wants a conda file, no requirements", file=name, line=line)
+    return CondaSwitch(chosen["conda"], name, line)
 
 
 def _text(chosen: dict[str, Any], key: str, name: str, text: str) -> str | None:

@@ -14,6 +14,7 @@ from flops_builder.dependencies.declaration import Declaration, Repair, Requirem
 from flops_builder.dependencies.files.locked import GitSource, extra_indexes, from_url, refuse_folder, sorted_by_name
 from flops_builder.dependencies.files.text import read_text
 from flops_builder.dependencies.files.toml import line_of, python_specifiers, read_toml, table, tables
+from flops_builder.dependencies.rules import Rule
 
 VARIABLES = (
     "os_name",
@@ -72,7 +73,7 @@ def _declaration(
         line = line_of(text, f'"{key}"') or line_of(text, key)
         if options.get("path") == ".":
             why = "the repository's own code is on the path without being installed"
-            repairs.append(Repair("own-package", key, None, why, name, line))
+            repairs.append(Repair(Rule.OWN_PACKAGE, key, None, why, name, line))
         else:
             requirements.append(_requirement(key, options, name, line))
     return Declaration(

@@ -43,7 +43,7 @@ def read_poetry_lock(folder: Path, name: str) -> Declaration:
     return Declaration(
         file=name,
         requirements=sorted_by_name(_requirement(each, marker, name, text) for each, marker in chosen),
-        python=None if python in {None, "*"} else python_specifiers(caret(str(python), name, line), name, line),
+        python=None if python in (None, "*") else python_specifiers(caret(str(python), name, line), name, line),
         python_line=line,
         options=extra_indexes(_index(table(each, "source", name)) for each, _ in chosen),
         locked=True,

@@ -13,6 +13,7 @@ from flops_protocol.errors import FlopsError
 
 from flops_builder.dependencies.declaration import Declaration, Repair, Requirement, requirement
 from flops_builder.dependencies.files.text import read_text
+from flops_builder.dependencies.rules import Rule
 
 COMMENT = re.compile(r"(^|\s)#.*$")
 PER_REQUIREMENT = re.compile(r"\s+(--hash|--config-settings?|--global-option|--install-option)[=\s]")
@@ -131,14 +132,6 @@ def read_line(
         place = SUBDIRECTORY.search(body)
         body = f"{found.group(1)} @ {body.partition('#')[0]}" + (f"#subdirectory={place.group(1)}" if place else "")
     wanted = requirement(body, name, line)
-    if (wanted.parsed.url or "").startswith("file:"):
-        raise FlopsError(
-            "FLOPS-B021",
-            f"{wanted.name} is a file of the machine on which this list was made ({wanted.parsed.url}): write "
-            f"{wanted.name}==VERSION",
-            file=name,
-            line=line,
-        )
     (contents.constraints if constraints else contents.requirements).append(wanted)
 
 
@@ -194,5 +187,5 @@ def _place(folder: Path, name: str, line: int, value: str) -> str:
 
 def _own_package(text: str, name: str, line: int) -> Repair:
     return Repair(
-        "own-package", text, None, "the repository's own code is on the path without being installed", name, line
+        Rule.OWN_PACKAGE, text, None, "the repository's own code is on the path without being installed", name, line
     )

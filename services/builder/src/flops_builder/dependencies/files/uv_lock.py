@@ -111,7 +111,7 @@ def _targets(
 ) -> list[Edge]:
     """The package that is meant, and what its extras bring."""
     wanted, version = canonicalize_name(str(dependency.get("name", ""))), dependency.get("version")
-    keys = [key for key in packages if key.split(" ")[0] == wanted and version in {None, key.split(" ")[1]}]
+    keys = [key for key in packages if key.split(" ")[0] == wanted and version in (None, key.split(" ")[1])]
     if not keys:
         raise FlopsError("FLOPS-B021", f"{wanted} is wanted, but not among the packages", file=name, line=line)
     marker = str(dependency.get("marker", ""))

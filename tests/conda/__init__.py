@@ -1,0 +1,1 @@
+"""Conda channels made in a folder."""
