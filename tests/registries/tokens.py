@@ -31,6 +31,8 @@ class TokenService:
     """How long its tokens count."""
     asked: list[list[str]] = field(default_factory=list)
     refuse: bool = False
+    hidden: set[str] = field(default_factory=set)
+    """Repositories that nobody gets a token for."""
     _authority: trustme.CA = field(default_factory=trustme.CA)
 
     def settings(self, folder: Path) -> dict[str, Any]:
@@ -54,7 +56,8 @@ class TokenService:
         access = []
         for scope in scopes:
             kind, name, actions = scope.split(":")
-            access.append({"type": kind, "name": name, "actions": actions.split(",")})
+            if name not in self.hidden:
+                access.append({"type": kind, "name": name, "actions": actions.split(",")})
         return web.json_response({"token": self._sign(access), "expires_in": self.seconds})
 
     def _sign(self, access: list[dict[str, Any]]) -> str:

@@ -64,6 +64,11 @@ async def test_there_and_back(bench: Bench, fixture_repository, tmp_path, compre
         assert len(unpacked) == 4  # the three of the learner are the aggregator's, too
         assert not list(folder.blobs.iterdir())
 
+        # What is unpacked starts again though the registry is away.
+        await server.stop()
+        assert (await ImageStore(folder, access).prepare(found.learner, HERE)).root == prepared["learner"].root
+        await server.start()
+
         # The same layers from a folder are known: they go by what they are, not by how they are compressed.
         bench.address = None
         local = await bench.build(repository, commit, supported_platforms=[HERE])

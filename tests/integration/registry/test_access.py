@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 from flops_protocol.errors import FlopsError
+from flops_registry.distribution.book import BlobBook
 from flops_registry.opening import Access, open_registry
 
 from tests.integration.registry.samples import SLUG, sample
@@ -103,6 +104,20 @@ class TestToken:
     async def test_tokens_that_run_out_are_asked_for_anew(self, server, service, tmp_path):
         service.seconds = 1
         await goes_round(server, Access(credentials(tmp_path, server.host, auth=encoded())), tmp_path)
+
+    async def test_what_may_not_be_taken_over_is_uploaded(self, server, service, tmp_path):
+        known = Access(credentials(tmp_path, server.host, auth=encoded()))
+        made = await sample(tmp_path / "made", server.url)
+        book = BlobBook(tmp_path / "book")
+        for layer in made.layers.values():
+            book.of(server.url).note(layer.digest, "others/secret")
+        service.hidden = {"others/secret"}
+        async with open_registry(server.url, known, book) as registry:
+            pushed = await registry.push(made.push)
+            assert pushed.blobs > len(made.layers)
+            assert await registry.find(SLUG, made.source_key) is not None
+        service.hidden = {f"{SLUG}/learner"}
+        assert "answers 401" in await refused(server, known)
 
     async def test_a_refresh_token(self, server, tmp_path):
         await goes_round(server, Access(credentials(tmp_path, server.host, identitytoken="refresh-me")), tmp_path)

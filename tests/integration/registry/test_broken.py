@@ -186,3 +186,21 @@ async def test_a_registry_that_is_not_there_is_told_with_its_address(tmp_path):
             await registry.find(SLUG, f"sha256:{'0' * 64}")
     assert caught.value.body.code == "FLOPS-B041"
     assert "7 attempts" in caught.value.body.detail
+
+
+async def test_a_push_and_a_pull_that_are_given_up_leave_nothing_open(proxy, source, tmp_path):
+    async with through(proxy) as registry:
+        async with anyio.create_task_group() as group:
+
+            def enough(more: int) -> None:
+                if more:
+                    group.cancel_scope.cancel()
+
+            group.start_soon(Uploader(registry.client, chunk=MEBIBYTE).bring, "a/b", source, [], enough)
+        assert await Uploader(registry.client, chunk=MEBIBYTE).bring("a/b", source, [], nobody) is Brought.UPLOADED
+        descriptor = Descriptor(digest=DIGEST, size=len(CONTENT))
+        async with anyio.create_task_group() as group:
+            group.start_soon(download, registry.client, "a/b", descriptor, tmp_path / "down", enough)
+        assert not (tmp_path / "down").exists()
+        file = await download(registry.client, "a/b", descriptor, tmp_path / "down", nobody)
+    assert file.read_bytes() == CONTENT

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from flops_protocol.errors import FlopsError
+from flops_registry.housekeeping import distribution
 from flops_registry.housekeeping.opening import open_keeper
 from flops_registry.opening import Access, open_registry
 from flops_registry.uses import UseBook
@@ -90,12 +91,13 @@ class TestDistribution(KeepingSuite):
             assert [image.last_used for image in await keeper.images()] == [None]
             assert [image.last_used is None for image in await keeper.images()] == [False]
 
-    async def test_more_repositories_than_a_page_has(self, keeper, registry, reference, tmp_path):
-        for number in range(52):
+    async def test_more_repositories_than_a_page_has(self, keeper, registry, reference, tmp_path, monkeypatch):
+        monkeypatch.setattr(distribution, "PAGE", 3)
+        for number in range(4):
             url = f"https://git.example.org/people/work-{number}"
             made = await sample(tmp_path / "made", reference, url=url, platforms=("linux/amd64",))
             await registry.push(made.push)
-        assert len(await keeper.images()) == 52  # of 104 repositories
+        assert len(await keeper.images()) == 4  # of 8 repositories
 
     async def test_a_registry_that_lets_nobody_delete_is_told(self, tmp_path):
         storage = {"filesystem": {"rootdirectory": str(tmp_path / "other" / "data")}}

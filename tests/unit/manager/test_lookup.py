@@ -10,7 +10,10 @@ import pytest
 from flops_manager.adapters.registry import RegistryLookup
 from flops_manager.lookup import difference, gpus, pythons, source_inputs
 from flops_manager.placement import place_actors
+from flops_protocol.errors import FlopsError
 from flops_protocol.images import SourceInputs
+from flops_registry.distribution.client import Patience
+from flops_registry.opening import Access
 
 from tests.integration.manager.images import PLATFORM, Layout
 from tests.unit.manager.samples import COMMIT, node, sla
@@ -119,6 +122,13 @@ async def test_an_image_set_under_another_image_key_is_not_found(layout: Layout)
 async def test_an_index_that_cannot_be_read_finds_nothing(layout: Layout, text: str) -> None:
     (layout.folder / "index.json").write_text(text)
     assert await RegistryLookup(layout.registry).find(URL, KEY) is None
+
+
+async def test_a_server_that_cannot_be_asked_is_no_miss() -> None:
+    access = Access(patience=Patience(attempts=2, first_seconds=0.001))
+    with pytest.raises(FlopsError) as caught:
+        await RegistryLookup("http://127.0.0.1:9", access).find(URL, KEY)
+    assert caught.value.body.code == "FLOPS-B041"
 
 
 async def test_without_a_registry_nothing_is_found(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ class Client:
                 return
         fresh = await self.authority.meet(challenge, scope, known)
         if fresh is None:
-            raise FlopsError("FLOPS-B046", f"{self.address} {self.authority.standing(known)}")
+            raise FlopsError("FLOPS-B046", f"{self.address} answers 401 {self.authority.standing(known)}")
         async with self.transport.send(method, url, more | {"Authorization": fresh}, body) as answer:
             await self._check(method, url, answer, expected)
             yield answer

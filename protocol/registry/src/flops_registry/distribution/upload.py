@@ -9,16 +9,19 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from flops_protocol.errors import FlopsError
 from flops_protocol.identifiers import Digest
 
 from flops_registry.distribution.authority import Scope
 from flops_registry.distribution.client import Client, Reply
-from flops_registry.distribution.transport import Body, ConnectionLost, FilePart, Transient
+from flops_registry.distribution.transport import TRANSIENT, Body, ConnectionLost, FilePart, Transient
 
 SMALL = 4 * 1024 * 1024
 """What goes in one piece."""
 CHUNK = 16 * 1024 * 1024
 OCTETS = {"Content-Type": "application/octet-stream"}
+ANYTHING = frozenset(range(200, 500)) - TRANSIENT
+"""Where every answer is one."""
 RANGE = re.compile(r"(?:bytes=)?(\d+)-(\d+)$")
 
 
@@ -94,17 +97,21 @@ class Uploader:
         query = urlencode({"mount": digest, "from": other})
         url = self.client.address.url(repository, f"blobs/uploads/?{query}")
         # A registry that does not, or may not, opens an upload instead; some do not even say so politely.
-        reply = await self.client.request(
-            "POST", url, self.scope(repository, other), expected={201, 202, 404, 405}, body=b""
-        )
+        try:
+            reply = await self.client.request(
+                "POST", url, self.scope(repository, other), expected={201, 202, 404, 405}, body=b""
+            )
+        except FlopsError as error:
+            if error.body.code != "FLOPS-B046":
+                raise
+            return False  # the other repository is not ours to read; whether we may write here, the upload will say
         if reply.status == 202:
             await self._forget(repository, reply)
         return reply.status == 201
 
     async def _forget(self, repository: str, opened: Reply) -> None:
         location = self.client.address.join(opened.url, opened.headers.get("Location", opened.url))
-        expected = range(200, 500)
-        await self.client.request("DELETE", location, self.scope(repository), expected=expected)
+        await self.client.request("DELETE", location, self.scope(repository), expected=ANYTHING)
 
 
 class _Upload:
@@ -180,7 +187,7 @@ class _Upload:
         """Where to go on after a failure; from the beginning, where the registry has lost the upload."""
         if self._location is None:
             return
-        reply = await self._client.request("GET", self._location, self._scope, expected=range(200, 500))
+        reply = await self._client.request("GET", self._location, self._scope, expected=ANYTHING)
         found = RANGE.match(reply.headers.get("Range", ""))
         if reply.status in {200, 202, 204} and found is not None:
             last = int(found.group(2))

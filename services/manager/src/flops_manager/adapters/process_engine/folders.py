@@ -10,7 +10,7 @@ from flops_protocol.identifiers import uuid7
 
 @dataclass(frozen=True)
 class EngineFolder:
-    """Its own folder: `layers/`, `images/`, `blobs/`, `actors/{project}/{instance}/`, `logs/{project}/`, `new/`."""
+    """Its own folder: `layers/`, `images/`, `documents/`, `blobs/`, `actors/…`, `logs/…`, `new/`."""
 
     root: Path
     run: str = field(default_factory=uuid7)
@@ -40,6 +40,11 @@ class EngineFolder:
     def blobs(self) -> Path:
         """Layers on their way from a registry, until they are unpacked."""
         return self.root / "blobs"
+
+    @property
+    def documents(self) -> Path:
+        """Indexes, manifests and configurations of images, by digest."""
+        return self.root / "documents"
 
     @property
     def actors(self) -> Path:

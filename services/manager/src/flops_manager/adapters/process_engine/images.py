@@ -57,13 +57,12 @@ class ImageStore:
         """
         try:
             async with open_registry(image.registry, self._access) as registry:
-                index = read(await registry.manifest(image.repository, image.digest), Index)
+                source = Source(registry, image.repository, self._folder)
+                index = read(await source.manifest(image.digest), Index)
                 digest = _manifest(index, image, platform)
-                manifest = read(await registry.manifest(image.repository, digest), Manifest)
-                content = await registry.content(image.repository, manifest.config.digest)
-                configuration = read(content, Configuration)
-                wanted = _wanted(manifest, configuration)
-                layers = await self._unpack(Source(registry, image.repository, self._folder), wanted)
+                manifest = read(await source.manifest(digest), Manifest)
+                configuration = read(await source.content(manifest.config.digest), Configuration)
+                layers = await self._unpack(source, _wanted(manifest, configuration))
             folder = self._folder
             root = await anyio.to_thread.run_sync(compose, layers, digest, folder.images, folder.new)
             await anyio.to_thread.run_sync(os.utime, root)
@@ -115,9 +114,9 @@ def prune(folder: EngineFolder, keep_seconds: float) -> None:
         if now - layer.stat().st_mtime > GRACE_SECONDS:
             shutil.rmtree(layer, ignore_errors=True)
             layer.with_suffix(".boot").unlink(missing_ok=True)
-    for blob in folder.blobs.glob("*"):
-        if now - blob.stat().st_mtime > keep_seconds:
-            blob.unlink(missing_ok=True)
+    for file in [*folder.blobs.glob("*"), *folder.documents.glob("*")]:
+        if now - file.stat().st_mtime > keep_seconds:
+            file.unlink(missing_ok=True)
 
 
 def _manifest(index: Index, image: ImageReference, platform: str) -> str:

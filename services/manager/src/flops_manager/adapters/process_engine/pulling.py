@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import anyio.to_thread
 import structlog
 from flops_protocol.identifiers import Digest, uuid7
 from flops_registry.compression import decompress, is_compressed
-from flops_registry.documents import Descriptor
+from flops_registry.documents import Descriptor, digest_of
 from flops_registry.interface import Registry
 
 from flops_manager.adapters.process_engine.folders import EngineFolder
@@ -28,6 +30,26 @@ class Source:
     registry: Registry
     repository: str
     folder: EngineFolder
+
+    async def manifest(self, digest: Digest) -> bytes:
+        """An index or a manifest. What was read once is kept: an actor starts again though the registry is away.
+
+        :raises FlopsError: FLOPS-B041, FLOPS-B046 when the registry does not give it
+        :raises OSError: when there is no room
+        """
+        return await self._kept(digest, self.registry.manifest)
+
+    async def content(self, digest: Digest) -> bytes:
+        """A configuration, likewise."""
+        return await self._kept(digest, self.registry.content)
+
+    async def _kept(self, digest: Digest, ask: Callable[[str, Digest], Awaitable[bytes]]) -> bytes:
+        file = self.folder.documents / digest.removeprefix("sha256:")
+        kept = await anyio.to_thread.run_sync(_read, file, digest)
+        if kept is None:
+            kept = await ask(self.repository, digest)
+            await anyio.to_thread.run_sync(_keep, file, kept)
+        return kept
 
     async def unpack(self, diff_id: Digest, layer: Descriptor) -> Path:
         """The layer, unpacked; it is fetched only where it is not there yet, however it is compressed.
@@ -59,6 +81,24 @@ class Source:
             return unpack(plain, diff_id, folder.layers, folder.new)
         finally:
             plain.unlink(missing_ok=True)
+
+
+def _read(file: Path, digest: Digest) -> bytes | None:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    if digest_of(content) != digest:
+        return None  # the machine went down while it was written
+    os.utime(file)
+    return content
+
+
+def _keep(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f".{uuid7()}")
+    new.write_bytes(content)
+    new.replace(file)
 
 
 class _Meter:
