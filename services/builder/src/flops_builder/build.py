@@ -12,6 +12,7 @@ from flops_protocol.identifiers import uuid7
 from flops_protocol.messages.commands import BuildCommand
 from flops_protocol.messages.project import ProjectSpec
 
+from flops_builder.adapters.engine_build import find_engine
 from flops_builder.adapters.worker import WorkerSmokeTester
 from flops_builder.image.environment import prune
 from flops_builder.image.layer import LayerCache
@@ -55,6 +56,7 @@ async def build(
                 await anyio.to_thread.run_sync(_tidy, settings.cache_dir)
                 await anyio.Path(work).mkdir(parents=True)
                 job = Job(spec, command, settings, meter, registry, work, smoke_tester or WorkerSmokeTester())
+                job.engine = find_engine(settings.engine)
                 outcome = await job.run()
                 await anyio.Path(history).write_text(f"{outcome.seconds:.1f}")
                 return outcome

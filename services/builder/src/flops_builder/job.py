@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -18,7 +19,10 @@ from flops_protocol.sla import Platform
 
 from flops_builder.assembly import Assembly, Part, guest
 from flops_builder.dependencies.imports import missing_imports, with_offer
+from flops_builder.engine.interface import Engine
+from flops_builder.engine.recipe import find_recipe
 from flops_builder.failing import tasks
+from flops_builder.grounding import NO_SMOKE, Ground, ground
 from flops_builder.image.bytecode import PROCESSES, Compiler, find_python
 from flops_builder.image.environment import Workshop
 from flops_builder.image.files import code_members
@@ -26,7 +30,7 @@ from flops_builder.image.layer import Layer, LayerCache, write_tar
 from flops_builder.image.registry import Registry
 from flops_builder.image.runtime import find_runtime
 from flops_builder.outcome import Outcome
-from flops_builder.plan import Plan, make_plan
+from flops_builder.plan import Brought, Plan, make_plan
 from flops_builder.publish import Layered, compose, lock_title, source_inputs
 from flops_builder.report import Meter
 from flops_builder.resolve.index import site_index
@@ -54,6 +58,9 @@ class Job:
     registry: Registry
     work: Path
     smoke_tester: SmokeTester
+    engine: Engine | None = None
+    """For what cannot be assembled."""
+    ground: Ground = field(default_factory=Ground)
     repairs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     installed: int = 0
@@ -70,6 +77,7 @@ class Job:
         checkout = await self._check_out()
         plan = await self._plan(checkout)
         assembly, python = await self._assembly(plan)
+        assembly = replace(assembly, guest=(*assembly.guest, *self.ground.files(self.work)))
         async with tasks() as group:
             for target in plan.targets:
                 group.start_soon(self._runtime, assembly, target)
@@ -96,7 +104,25 @@ class Job:
 
     async def _plan(self, checkout: Checkout) -> Plan:
         self.meter.at(BuildPhase.CHECK, 0)
-        plan = await anyio.to_thread.run_sync(make_plan, self.spec, checkout, self.command.pythons, self.settings.glibc)
+        planned = partial(make_plan, self.spec, checkout, self.command.pythons, self.settings.glibc)
+        subdir = checkout.code.relative_to(checkout.tree).as_posix()
+        recipe = await anyio.to_thread.run_sync(find_recipe, checkout.tree, subdir)
+        if recipe is not None and not self.settings.engine_builds:
+            self.warnings.append(f"{recipe.file} does not count: this builder is set to use no engine")
+            recipe = None
+        # An engine takes minutes: what reading tells comes first.
+        early = (
+            Brought(recipe.file, self.command.pythons[0], frozenset()) if recipe is not None and recipe.own else None
+        )
+        plan = await anyio.to_thread.run_sync(planned, early)
+        if recipe is not None:
+            self.warnings += [f"{recipe.file} counts; not read: {', '.join(recipe.ignored)}"] if recipe.ignored else []
+            platforms = [target.platform for target in plan.targets]
+            self.ground = await ground(
+                self.settings, self.engine, recipe, checkout.tree, platforms, plan.python, self.work, self._line
+            )
+            self.warnings.append(NO_SMOKE)
+            plan = await anyio.to_thread.run_sync(planned, self.ground.brought)
         self.meter.log(
             f"{plan.declaration.file}: {len(plan.declaration.requirements)} requirements, Python {plan.python}"
         )
@@ -137,17 +163,19 @@ class Job:
     async def _resolve(self, plan: Plan, assembly: Assembly, python: Path | None) -> Resolution:
         """A lock for each platform: those that this commit was built with before, where the registry has them."""
         self.meter.at(BuildPhase.RESOLVE, 0)
-        known = await self.registry.find_locks(self._lock_key(plan))
+        known = None if self.ground.own else await self.registry.find_locks(self._lock_key(plan))
         titles = {target: lock_title(target.platform, "mlenv") for target in plan.targets}
         locks = {target: Lock(known[title]) for target, title in titles.items() if title in known} if known else {}
         if len(locks) == len(titles) and await anyio.to_thread.run_sync(all_there, locks.values(), self.settings):
             resolution = Resolution(locks)
             self.meter.log("the locks are those of an earlier build of this commit")
         else:
-            request = Request(plan.requirements, plan.declaration.constraints, plan.targets, plan.declaration.off)
+            limits = (*plan.declaration.constraints, *self.ground.constraints)
+            request = Request(plan.requirements, limits, plan.targets, plan.declaration.off)
             house = wheelhouse(self.settings, plan, assembly, python, host_platform(), self.work, self._line)
-            building = sources(self.settings, assembly, house, self.work)
+            building = sources(self.settings, plan, assembly, house, self.engine, self.work)
             resolution = await Relaxation(JointResolver(assembly.ml_resolver, request), building).resolve()
+            resolution = replace(resolution, locks=self.ground.joined(resolution.locks))
             self.warnings += house.warnings
             self.meter.log(*house.warnings)
         self.locks = {target.platform: lock for target, lock in resolution.locks.items()}
@@ -164,7 +192,7 @@ class Job:
         """Layers 2 and 4 of one platform, with the smoke round where the platform is ours."""
         async with tasks() as group:
             group.start_soon(self._tracking, assembly, lock, target)
-            here = python is not None and target.platform == host_platform()
+            here = python is not None and target.platform == host_platform() and not self.ground.platforms
             self.meter.at(BuildPhase.INSTALL, 0, f"{len(lock.versions)} packages for {target}")
             environment = await assembly.environment(lock, target, self._line) if here else None
             self.installed += 1
@@ -220,6 +248,13 @@ class Job:
             locks = {"runtime": runtime.lock, "mlenv": lock, "tracking": tracking.lock}
             platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks)
             files |= {layer.digest: assembly.workshop.layers.path(layer.digest) for layer in platforms[name].layers}
+            if below := self.ground.platforms.get(name):
+                saved = below.saved
+                config = saved.configuration.get("config") or {}
+                platforms[name] = replace(
+                    platforms[name], locks=locks | {"base": below.lock}, base=saved.layers, below=config
+                )
+                files |= saved.files
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
         push = compose(self.spec, self.command, inputs, plan.python, self._lock_key(plan), code, platforms, files)
         total = code.size + sum(layer.size for each in platforms.values() for layer in each.layers)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from flops_protocol.identifiers import Digest, segment
@@ -30,7 +31,10 @@ class Layered:
     mlenv: Layer
     tracking: Layer
     locks: Mapping[str, Lock]
-    """By layer: `runtime`, `mlenv`, `tracking`."""
+    """By layer: `runtime`, `mlenv`, `tracking`; `base`, where an engine made what they stand on."""
+    base: Sequence[Layer] = ()
+    below: Mapping[str, Any] = field(default_factory=dict)
+    """The `config` of the base's image."""
 
     @property
     def layers(self) -> tuple[Layer, Layer, Layer]:
@@ -70,8 +74,8 @@ def compose(
     for role in (Role.LEARNER, Role.AGGREGATOR):
         manifests: dict[Platform, Blob] = {}
         for name, each in platforms.items():
-            layers = [each.runtime, each.mlenv, code, *([each.tracking] if role is Role.AGGREGATOR else [])]
-            configuration, manifests[name] = image(role, name, python, layers, about)
+            layers = [*each.base, each.runtime, each.mlenv, code, *([each.tracking] if role is Role.AGGREGATOR else [])]
+            configuration, manifests[name] = image(role, name, python, layers, about, each.below)
             documents += [configuration, manifests[name]]
         indexes[role] = index(manifests, about)
         documents.append(indexes[role])

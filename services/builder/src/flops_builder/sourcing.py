@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from flops_protocol.sla import Platform
 
 from flops_builder.assembly import Assembly
+from flops_builder.engine.interface import Engine
+from flops_builder.engine.wheels import engine_bench
+from flops_builder.grounding import filled
 from flops_builder.plan import Plan
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.sources import Sources
@@ -42,13 +46,20 @@ def wheelhouse(
     )
 
 
-def sources(settings: BuilderSettings, assembly: Assembly, house: Wheelhouse, work: Path) -> Sources | None:
+def sources(
+    settings: BuilderSettings, plan: Plan, assembly: Assembly, house: Wheelhouse, engine: Engine | None, work: Path
+) -> Sources | None:
     """What the resolver asks for packages without a wheel; None: nothing is built here."""
     if not settings.build_wheels:
         return None
     folder = work / "sources"
     folder.mkdir()
-    return Sources(Fetcher(assembly.ml_resolver.uv.index, settings, folder), {house.target.platform: house})
+    builders = {house.target.platform: house}
+    for target in plan.targets:
+        if target.platform not in builders and engine is not None and settings.engine_builds:
+            image = filled(settings.engine_wheel_image, target.python, target.platform)
+            builders[target.platform] = replace(house, target=target, bench=engine_bench(engine, image))
+    return Sources(Fetcher(assembly.ml_resolver.uv.index, settings, folder), builders)
 
 
 def all_there(locks: Iterable[Lock], settings: BuilderSettings) -> bool:

@@ -51,10 +51,22 @@ def document(media_type: str, value: Mapping[str, Any]) -> Blob:
 
 
 def image(
-    role: Role, platform: Platform, python: str, layers: Sequence[Layer], annotations: Mapping[str, str]
+    role: Role,
+    platform: Platform,
+    python: str,
+    layers: Sequence[Layer],
+    annotations: Mapping[str, str],
+    below: Mapping[str, Any] | None = None,
 ) -> tuple[Blob, Blob]:
-    """Configuration and manifest of one image for one platform."""
+    """Configuration and manifest of one image for one platform.
+
+    :param below: the `config` of the image that the undermost layers are of: its environment and user stay
+    """
     system, _, architecture = platform.partition("/")
+    below = below or {}
+    variables = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+    variables |= dict(each.partition("=")[::2] for each in below.get("Env") or [])
+    variables |= {"FLOPS_IMAGE_ROOT": f"/{ROOT}", "FLOPS_IMAGE_PYTHON": python}
     configuration = document(
         CONFIG_TYPE,
         {
@@ -63,14 +75,10 @@ def image(
             "created": CREATED,
             "config": {
                 "Entrypoint": ["python3", "-u", "-I", "-S", f"/{ROOT}/runtime/flops_start.py", str(role)],
-                "Env": [
-                    "PATH=/usr/local/bin:/usr/bin:/bin",
-                    "LANG=C.UTF-8",
-                    f"FLOPS_IMAGE_ROOT=/{ROOT}",
-                    f"FLOPS_IMAGE_PYTHON={python}",
-                ],
+                "Env": [f"{name}={value}" for name, value in variables.items()],
                 "WorkingDir": f"/{ROOT}/code",
                 "Labels": dict(annotations),
+                **({"User": below["User"]} if below.get("User") else {}),
             },
             "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
             "history": [{"created": CREATED, "created_by": f"flops-builder: {layer.kind}"} for layer in layers],

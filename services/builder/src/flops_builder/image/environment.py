@@ -103,8 +103,8 @@ class Workshop:
         new = place.parent / f".{uuid7()}"
         try:
             await anyio.Path(new / "root").mkdir(parents=True)
-            if lock.versions:
-                text = lock.installable(lambda sha256: find_wheel(self.folder / "wheels", sha256))
+            text = lock.installable(lambda sha256: find_wheel(self.folder / "wheels", sha256))
+            if text:
                 await self.uv.install(text, target, new / "root", new, on_line=on_line)
             await anyio.to_thread.run_sync(_copy, extra, new / "root")
             if self.compiler is not None:

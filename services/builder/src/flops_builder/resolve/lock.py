@@ -16,6 +16,8 @@ from flops_builder.sdist.wheel import BuiltWheel
 
 PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;\\]+)|@\s*(\S+))")
 BUILT = re.compile(r"(?m)^    # built from (\S+)$")
+IN_IMAGE = "    # in the image"
+"""Says of a package that the image below has it: it counts, and is not installed."""
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 VIA = re.compile(r"(?m)^\s+#(?:\s+via)?\s+([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*$")
 
@@ -70,7 +72,8 @@ class Lock:
         :param find: the wheel with this SHA-256
         :raises KeyError: when one is not there
         """
-        text = self.text
+        entries = re.split(r"(?m)^(?=\S)", self.text)
+        text = "".join(entry for entry in entries if PINNED.match(entry) and f"\n{IN_IMAGE}" not in entry)
         for name, built in self.built.items():
             file = find(built.sha256)
             if file is None:
@@ -106,7 +109,9 @@ class Lock:
 def with_origins(text: str, wheels: Sequence[BuiltWheel]) -> str:
     """A lock's text as it is on every machine: what was built by version, hash and origin, without a path."""
     for each in wheels:
-        entry = re.compile(rf"(?mi)^({_spelled(each.name)})(?:==[^\s;\\]+| @ \S+)(.*(?:\n    --hash=.*)*)")
+        entry = re.compile(
+            rf"(?mi)^({_spelled(each.name)})(?:\[[^\]]*\])?(?:==[^\s;\\]+| @ \S+)(.*(?:\n    --hash=.*)*)"
+        )
         found = entry.search(text)
         if found and each.sha256 in found.group(2):
             pinned = f"{found.group(1)}=={each.version} \\\n    --hash=sha256:{each.sha256}"

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 from flops_protocol.errors import FlopsError
@@ -66,6 +67,8 @@ class Wheelhouse:
     on_line: Callable[[str], None]
     warnings: list[str] = field(default_factory=list)
     """What is worth telling of the builds so far."""
+    bench: Callable[[Wheelhouse, Source, str, BuildSystem, Path], Bench] | None = None
+    """Where builds run; None: in a sandbox on this machine, whose `python` counts."""
 
     async def build(self, source: Source, name: str, version: str | None) -> BuiltWheel:
         """The wheel of a source, from the cache or built now.
@@ -75,7 +78,7 @@ class Wheelhouse:
             fails; FLOPS-B028 when the source is something else; FLOPS-B025, FLOPS-B040
         """
         title = name if version is None else f"{name}=={version}"
-        if self.python is None:
+        if self.python is None and self.bench is None:
             detail = f"{title} has to be built, and this machine has no Python {self.target.python}"
             raise FlopsError("FLOPS-B023", detail)
         try:
@@ -86,7 +89,7 @@ class Wheelhouse:
         key = lock_key(FORMAT, source.digest, str(self.target), lock.digest)
         known = await anyio.to_thread.run_sync(self._known, key)
         if known is None:
-            known = await self._build(self.python, source, title, name, version, system, lock, key)
+            known = await self._build(source, title, name, version, system, lock, key)
         self._tell_glibc(known)
         return known
 
@@ -118,7 +121,6 @@ class Wheelhouse:
 
     async def _build(
         self,
-        python: Path,
         source: Source,
         title: str,
         name: str,
@@ -132,12 +134,12 @@ class Wheelhouse:
         output = room / "output"
         await anyio.Path(output).mkdir(parents=True)
         try:
-            build = Build(self, python, source, title, system, room)
+            build = (self.bench or SandboxBench)(self, source, title, system, room)
             await build.prepare(lock)
-            wanted = await build.hook("requires", [])
+            wanted = await build.hook("requires")
             if isinstance(wanted, list) and wanted:
                 await build.prepare(await self._lock(title, [*system.requires, *(str(each) for each in wanted)]))
-            built = output / Path(str(await build.hook("wheel", [str(output)]))).name
+            built = output / Path(str(await build.hook("wheel"))).name
             has = project_of(built.name, name, version)
             return await anyio.to_thread.run_sync(self._keep, built, key, name, has, source.origin)
         except BadWheelError as error:
@@ -165,28 +167,45 @@ class Wheelhouse:
             )
 
 
+class Bench(Protocol):
+    """One build in its room."""
+
+    async def prepare(self, lock: Lock) -> None:
+        """Makes exactly what the lock says available to the backend.
+
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        """
+        ...
+
+    async def hook(self, hook: str) -> object:
+        """What `requires` or `wheel` of the backend returns; a wheel lies in the room's `output` then.
+
+        :raises FlopsError: FLOPS-B026, FLOPS-B027, FLOPS-B029; FLOPS-B060, FLOPS-B061 of an engine
+        """
+        ...
+
+
 @dataclass(frozen=True)
-class Build:
-    """One build in its room: the virtual environment, and the backend's hooks in the sandbox."""
+class SandboxBench:
+    """A build on this machine: a virtual environment, and the backend in the sandbox."""
 
     house: Wheelhouse
-    python: Path
     source: Source
     title: str
     system: BuildSystem
     room: Path
 
     async def prepare(self, lock: Lock) -> None:
-        """A virtual environment with exactly what the lock says."""
+        """See `Bench.prepare`."""
+        python = self.house.python
+        assert python is not None  # noqa: S101 - else nothing is built here
         venv = self.room / "venv"
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(venv, ignore_errors=True))
-        await self.house.resolver.uv.venv(self.python, venv, lock.text, self.room)
+        await self.house.resolver.uv.venv(python, venv, lock.text, self.room)
 
-    async def hook(self, hook: str, output: Sequence[str]) -> object:
-        """What a hook of the backend returns.
-
-        :raises FlopsError: FLOPS-B026, FLOPS-B027, FLOPS-B029
-        """
+    async def hook(self, hook: str) -> object:
+        """See `Bench.hook`."""
+        output = [str(self.room / "output")] if hook == "wheel" else []
         result = self.room / f"{hook}.json"
         interpreter = self.room / "venv" / "bin" / "python"
         paths = json.dumps(self.system.paths)

@@ -1,0 +1,166 @@
+"""What cannot be assembled, made with a real engine: Dockerfiles, Debian packages, wheels for another platform."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from flops_builder.dependencies.declaration import requirement
+from flops_builder.engine.wheels import engine_bench
+from flops_builder.resolve.index import site_index
+from flops_builder.resolve.joint import JointResolver, Request
+from flops_builder.resolve.lock import LockStore
+from flops_builder.resolve.relax import Relaxation
+from flops_builder.resolve.resolver import Resolver
+from flops_builder.resolve.sources import Sources
+from flops_builder.resolve.uv import Target, Uv
+from flops_builder.sdist.fetching import Fetcher
+from flops_builder.sdist.sandbox import Limits
+from flops_builder.sdist.wheelhouse import Wheelhouse
+from flops_builder.settings import BuilderSettings
+from flops_protocol.errors import FlopsError
+
+from tests.integration.builder.engines import ADDRESS, IMAGE, Pushed, docker, engine, needed
+from tests.integration.builder.sdists import native, own_backend, write_sdist
+from tests.integration.builder.test_refusals import DATA, MODEL
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+
+SEES = "import site; site.addsitedir('/opt/flops/mlenv'); import numpy, flobrought; print(flobrought.ANSWER)"
+
+
+@pytest.fixture(autouse=True)
+def there():
+    needed()
+
+
+@pytest.fixture
+def on_engine(bench):
+    """Builds with the engine of the tests."""
+    names = {"engine_base_image": f"{IMAGE}-{{arch}}", "engine_wheel_image": f"{IMAGE}-{{arch}}"}
+    bench.settings = bench.settings.model_copy(update={"engine": ADDRESS, **names})
+    return bench
+
+
+def dockerfile(architecture: str, more: str = "") -> str:
+    return (
+        f"FROM {IMAGE}-{architecture}\n"
+        "ENV FLOBROUGHT=yes\n"
+        "RUN folder=/usr/local/lib/python3.11/dist-packages && mkdir -p $folder/flobrought-1.5.dist-info"
+        " && echo 'ANSWER = 42' > $folder/flobrought.py"
+        " && printf 'Metadata-Version: 2.1\\nName: flobrought\\nVersion: 1.5\\n'"
+        f" > $folder/flobrought-1.5.dist-info/METADATA\n{more}"
+    )
+
+
+def files(**more: str) -> dict[str, str]:
+    model = MODEL.replace("import numpy as np", "import flobrought\nimport numpy as np")
+    return {"model_manager.py": model, "data_manager.py": DATA, **more}
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+async def test_a_dockerfile_brings_the_environment(on_engine, repository, architecture):
+    commit = repository.commit(files(Dockerfile=dockerfile(architecture)))
+    outcome = await on_engine.build(repository, commit, supported_platforms=[f"linux/{architecture}"])
+    told = [line for _, line in on_engine.recorder.lines]
+    assert any("Dockerfile asks for the repository's own image" in line for line in told)
+    pushed = Pushed(on_engine.registry, outcome.images.learner.digest, f"linux/{architecture}")
+    assert pushed.kinds == [*["base"] * (len(pushed.kinds) - 3), "runtime", "mlenv", "code"]
+    assert pushed.kinds.count("base") >= 2
+    assert "FLOBROUGHT=yes" in pushed.configuration["config"]["Env"]
+    assert pushed.configuration["architecture"] == architecture
+    assert pushed.run("python3", "-I", "-S", "-c", SEES) == "42\n"
+
+
+async def test_apt_txt_brings_debian_packages(on_engine, repository):
+    commit = repository.commit(
+        {
+            "model_manager.py": MODEL,
+            "data_manager.py": DATA,
+            "requirements.txt": "numpy\n",
+            "binder/apt.txt": "# for its greeting\nhello\n",
+        }
+    )
+    outcome = await on_engine.build(repository, commit, supported_platforms=["linux/amd64"])
+    pushed = Pushed(on_engine.registry, outcome.images.learner.digest, "linux/amd64")
+    assert pushed.kinds[-3:] == ["runtime", "mlenv", "code"]
+    assert pushed.run("hello") == "Hello, world!\n"
+
+
+async def test_a_dockerfile_that_fails(on_engine, repository):
+    commit = repository.commit(files(Dockerfile=dockerfile("amd64", "RUN echo about to fail && false\n")))
+    with pytest.raises(FlopsError) as caught:
+        await on_engine.build(repository, commit, supported_platforms=["linux/amd64"])
+    assert (caught.value.body.code, caught.value.body.file) == ("FLOPS-B061", "Dockerfile")
+    assert "about to fail" in caught.value.body.detail
+
+
+async def test_an_image_without_python(on_engine, repository):
+    commit = repository.commit(files(Dockerfile=dockerfile("amd64", "RUN rm /usr/bin/python3\n")))
+    with pytest.raises(FlopsError) as caught:
+        await on_engine.build(repository, commit, supported_platforms=["linux/amd64"])
+    assert (caught.value.body.code, caught.value.body.file) == ("FLOPS-B062", "Dockerfile")
+
+
+async def test_an_image_for_another_platform_than_it_says(on_engine, repository):
+    commit = repository.commit(files(Dockerfile=dockerfile("arm64")))
+    with pytest.raises(FlopsError) as caught:
+        await on_engine.build(repository, commit, supported_platforms=["linux/amd64"])
+    assert caught.value.body.code in {"FLOPS-B061", "FLOPS-B062"}
+
+
+class Elsewhere:
+    """Builds wheels for arm64 in the engine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lines: list[str] = []
+        self.limits = Limits(120, 2 << 30, 128, 1 << 28)
+
+    async def lock(self, name: str):
+        index = site_index(os.environ, self.folder)
+        resolver = Resolver(Uv(index, 60), LockStore(self.folder / "locks", 1), self.folder)
+        target = Target("linux/arm64", "3.11", "2.36")
+        house = Wheelhouse(
+            self.folder / "wheels", self.folder, resolver, Path(sys.executable), target, self.limits, self.lines.append,
+            bench=engine_bench(engine(), f"{IMAGE}-arm64"),
+        )  # fmt: skip
+        sources = Sources(Fetcher(index, BuilderSettings(), self.folder), {"linux/arm64": house})
+        request = Request((requirement(name, "requirements.txt", 1),), (), (target,))
+        return (await Relaxation(JointResolver(resolver, request), sources).resolve()).locks[target]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    given = os.environ.get("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{given} {tmp_path / 'links'}".strip())
+    return Elsewhere(tmp_path)
+
+
+async def test_native_code_is_built_for_another_platform(elsewhere, tmp_path):
+    write_sdist(tmp_path / "links", "flonative", native("flonative"))
+    lock = await elsewhere.lock("flonative")
+    (wheel,) = (tmp_path / "wheels" / "files").glob("*/*.whl")
+    assert lock.built["flonative"].sha256 == wheel.parent.name
+    assert "linux_aarch64" in wheel.name
+    with zipfile.ZipFile(wheel) as archive:
+        (extension,) = (each for each in archive.namelist() if each.endswith(".so"))
+        assert archive.read(extension)[18:20] == b"\xb7\x00", "ELF's number for AArch64"
+    assert any("in the engine, for linux/arm64" in line for line in elsewhere.lines)
+
+
+async def test_a_build_in_the_engine_has_no_network_and_ends_in_time(elsewhere, tmp_path):
+    write_sdist(tmp_path / "links", "flobad", own_backend("import time\ntime.sleep(600)"))
+    elsewhere.limits = Limits(10, 1 << 30, 64, 1 << 24)
+    with pytest.raises(FlopsError) as caught:
+        await elsewhere.lock("flobad")
+    assert caught.value.body.code == "FLOPS-B027"
+    code = "import socket\nsocket.create_connection(('192.0.2.1', 443), 2)"
+    write_sdist(tmp_path / "links", "flobad", own_backend(code), "2.0")
+    with pytest.raises(FlopsError) as caught:
+        await elsewhere.lock("flobad==2.0")
+    assert caught.value.body.code == "FLOPS-B029"
+    assert not docker("ps", "--quiet", "--all", "--filter", "label=mesh.flops.build").strip()
