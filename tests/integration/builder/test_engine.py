@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from flops_builder.dependencies.declaration import requirement
+from flops_builder.engine.grounds import write_files
+from flops_builder.engine.recipe import find_recipe
 from flops_builder.engine.wheels import engine_bench
+from flops_builder.job import host_platform
 from flops_builder.resolve.index import site_index
 from flops_builder.resolve.joint import JointResolver, Request
 from flops_builder.resolve.lock import LockStore
@@ -56,6 +59,13 @@ def dockerfile(architecture: str, more: str = "") -> str:
     )
 
 
+def written(folder: Path, text: str) -> Path:
+    """A repository of one Dockerfile."""
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(text)
+    return folder
+
+
 def files(**more: str) -> dict[str, str]:
     model = MODEL.replace("import numpy as np", "import flobrought\nimport numpy as np")
     return {"model_manager.py": model, "data_manager.py": DATA, **more}
@@ -95,6 +105,25 @@ async def test_a_dockerfile_that_fails(on_engine, repository):
     with pytest.raises(FlopsError) as caught:
         await on_engine.build(repository, commit, supported_platforms=["linux/amd64"])
     assert (caught.value.body.code, caught.value.body.file) == ("FLOPS-B061", "Dockerfile")
+    assert "about to fail" in caught.value.body.detail
+
+
+async def test_a_dockerfile_for_buildkit(tmp_path):
+    """Its platform's name, a cache that outlives the build, and its log in words."""
+    lines: list[str] = []
+    text = f"FROM {IMAGE}-${{TARGETARCH}}\nRUN --mount=type=cache,target=/root/.cache echo here we are\n"
+    write_files({"Dockerfile": text.encode()}, tmp_path / "context.tar")
+    recipe = find_recipe(written(tmp_path / "tree", text))
+    assert recipe is not None
+    assert recipe.buildkit
+    for platform in ("linux/amd64", "linux/arm64"):
+        image = await engine().build(tmp_path / "context.tar", "Dockerfile", platform, lines.append, buildkit=True)
+        assert docker("image", "inspect", "--format={{.Os}}/{{.Architecture}}", image).strip() == platform
+    assert any("here we are" in line for line in lines)
+    write_files({"Dockerfile": f"{text}RUN echo about to fail; false\n".encode()}, tmp_path / "context.tar")
+    with pytest.raises(FlopsError) as caught:
+        await engine().build(tmp_path / "context.tar", "Dockerfile", "linux/amd64", lines.append, buildkit=True)
+    assert caught.value.body.code == "FLOPS-B061"
     assert "about to fail" in caught.value.body.detail
 
 
@@ -140,16 +169,29 @@ def elsewhere(tmp_path, monkeypatch):
     return Elsewhere(tmp_path)
 
 
-async def test_native_code_is_built_for_another_platform(elsewhere, tmp_path):
+async def test_native_code_is_built_for_both_platforms(on_engine, repository, tmp_path, monkeypatch):
+    """On this machine for its own, in the engine for the other; and then the image is assembled as ever."""
     write_sdist(tmp_path / "links", "flonative", native("flonative"))
-    lock = await elsewhere.lock("flonative")
-    (wheel,) = (tmp_path / "wheels" / "files").glob("*/*.whl")
-    assert lock.built["flonative"].sha256 == wheel.parent.name
-    assert "linux_aarch64" in wheel.name
+    given = os.environ.get("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{given} {tmp_path / 'links'}".strip())
+    model = MODEL.replace("import numpy as np", "import flonative\nimport numpy as np")
+    commit = repository.commit({"model_manager.py": model, "data_manager.py": DATA, "requirements.txt": "flonative\n"})
+    await on_engine.build(repository, commit, supported_platforms=["linux/amd64", "linux/arm64"])
+    told = [line for _, line in on_engine.recorder.lines]
+    other = {"linux/amd64": "linux/arm64", "linux/arm64": "linux/amd64"}[host_platform()]
+    assert any(f"flonative==1.0: its backend runs in the engine, for {other}" in line for line in told)
+    wheels = (on_engine.settings.cache_dir / "wheels" / "files").glob("*/flonative-*.whl")
+    assert {wheel.name.rpartition("-linux_")[2]: machine(wheel) for wheel in wheels} == {
+        "x86_64.whl": 62,
+        "aarch64.whl": 183,
+    }
+
+
+def machine(wheel: Path) -> int:
+    """For which machine a wheel's extension is (e_machine of ELF's header)."""
     with zipfile.ZipFile(wheel) as archive:
         (extension,) = (each for each in archive.namelist() if each.endswith(".so"))
-        assert archive.read(extension)[18:20] == b"\xb7\x00", "ELF's number for AArch64"
-    assert any("in the engine, for linux/arm64" in line for line in elsewhere.lines)
+        return int.from_bytes(archive.read(extension)[18:20], "little")
 
 
 async def test_a_build_in_the_engine_has_no_network_and_ends_in_time(elsewhere, tmp_path):

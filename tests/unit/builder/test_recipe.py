@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
+from flops_builder.adapters.buildkit import Answers, fields
 from flops_builder.engine.recipe import find_recipe
 from flops_protocol.errors import FlopsError
 from hypothesis import given
@@ -58,3 +62,49 @@ def test_nothing_gets_past_the_shell(tmp_path_factory, text):
     for package in recipe.packages if recipe else ():
         assert not set(package) & set(" \n\r\t;&|$`<>(){}'\"\\#*?!")
         assert not package.startswith("-")
+
+
+@pytest.mark.parametrize(
+    ("line", "needed"),
+    [
+        ("RUN --mount=type=cache,target=/root/.cache pip install numpy", True),
+        ("COPY --link a b", True),
+        ("# syntax=docker/dockerfile:1", True),
+        ("RUN <<EOF", True),
+        ("ARG TARGETARCH", True),
+        ("RUN pip install numpy", False),
+        ("COPY --from=build --chown=0 a b", False),
+        ("RUN test $(( 1 << 2 )) = 4", False),
+    ],
+)
+def test_what_takes_buildkit(write, line, needed):
+    recipe = find_recipe(write({"Dockerfile": f"FROM scratch\n{line}\n"}))
+    assert recipe is not None
+    assert recipe.buildkit is needed
+
+
+def field(number: int, content: bytes) -> bytes:
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def test_buildkits_words():
+    vertex = field(1, field(1, b"sha256:1") + field(3, b"[2/2] RUN make"))
+    log = field(3, field(1, b"sha256:1") + b"\x18\x01" + field(4, b"one\ntwo\n"))
+    answers = Answers()
+    for content in (vertex, vertex + log):
+        line = json.dumps({"id": "moby.buildkit.trace", "aux": base64.b64encode(content).decode()}).encode()
+        told = list(answers.lines(line))
+    assert told == ["one", "two"]
+    list(answers.lines(b'{"id": "moby.image.id", "aux": {"ID": "sha256:2"}}'))
+    list(answers.lines(b'{"error": "exit code: 1"}'))
+    assert (answers.image, answers.error) == ("sha256:2", "exit code: 1")
+
+
+@given(st.binary())
+def test_bytes_that_are_no_message(content):
+    try:
+        for number, part in fields(content):
+            assert number >= 0
+            assert len(part) <= len(content)
+    except ValueError:
+        pass

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import aiodocker
 import aiohttp
@@ -16,6 +18,7 @@ import anyio
 from flops_protocol.errors import FlopsError
 from flops_protocol.sla import Platform
 
+from flops_builder.adapters.buildkit import Answers
 from flops_builder.engine.interface import Done, Engine, Errand, Line
 
 KEPT_LINES = 400
@@ -32,36 +35,76 @@ class DockerEngine:
 
     address: str
 
-    async def build(self, context: Path, dockerfile: str, platform: Platform, on_line: Line) -> str:
+    async def build(
+        self, context: Path, dockerfile: str, platform: Platform, on_line: Line, *, buildkit: bool = False
+    ) -> str:
         """See `Engine.build`."""
         tail: deque[str] = deque(maxlen=TAIL)
-        image = ""
+
+        def told(line: str) -> None:
+            if line.strip():
+                tail.append(line.rstrip())
+                on_line(line.rstrip())
+
         async with self._docker("building an image") as docker:
             with context.open("rb") as stream:
                 try:
-                    answers = docker.images.build(
-                        fileobj=stream,
-                        encoding="identity",
-                        path_dockerfile=dockerfile,
-                        platform=platform,
-                        forcerm=True,
-                        labels={LABEL: "yes"},
-                        stream=True,
-                    )
-                    async for answer in answers:
-                        for line in str(answer.get("stream", "")).splitlines():
-                            if line.strip():
-                                tail.append(line.rstrip())
-                                on_line(line.rstrip())
-                        image = answer.get("aux", {}).get("ID", image)
+                    built = self._with_buildkit if buildkit else self._classic
+                    image = await built(docker, stream, dockerfile, platform, told)
                 except aiodocker.DockerError as error:
                     if error.status >= NO_ANSWER:
                         raise
-                    told = "\n".join([*tail, str(error.message)])
-                    raise FlopsError("FLOPS-B061", f"for {platform}:\n{told}"[:4000]) from error
+                    lines = "\n".join([*tail, str(error.message)])
+                    raise FlopsError("FLOPS-B061", f"for {platform}:\n{lines}"[:4000]) from error
         if not image:
             raise FlopsError("FLOPS-B061", f"for {platform}: the engine names no image")
         return image
+
+    async def _classic(
+        self, docker: aiodocker.Docker, context: BinaryIO, dockerfile: str, platform: Platform, on_line: Line
+    ) -> str:
+        image = ""
+        answers = docker.images.build(
+            fileobj=context,
+            encoding="identity",
+            path_dockerfile=dockerfile,
+            platform=platform,
+            forcerm=True,
+            labels={LABEL: "yes"},
+            stream=True,
+        )
+        async for answer in answers:
+            for line in str(answer.get("stream", "")).splitlines():
+                on_line(line)
+            image = answer.get("aux", {}).get("ID", image)
+        return image
+
+    async def _with_buildkit(
+        self, docker: aiodocker.Docker, context: BinaryIO, dockerfile: str, platform: Platform, on_line: Line
+    ) -> str:
+        """aiodocker's own call knows the classic builder only."""
+        version = (await docker.version())["ApiVersion"]
+        wanted = {"version": "2", "dockerfile": dockerfile, "platform": platform, "labels": json.dumps({LABEL: "yes"})}
+        answers = Answers()
+        async with docker.session.post(
+            f"{docker.docker_host}/v{version}/build",
+            params=wanted,
+            data=context,
+            headers={"Content-Type": "application/x-tar"},
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as response:
+            if response.status != HTTPStatus.OK:
+                raise aiodocker.DockerError(response.status, (await response.text())[:1000])
+            pending = b""
+            async for chunk in response.content.iter_any():
+                # Not line by line: aiohttp limits the length of a line, and one answer may be longer.
+                *whole, pending = (pending + chunk).split(b"\n")
+                for line in filter(None, whole):
+                    for each in answers.lines(line):
+                        on_line(each)
+        if answers.error:
+            raise aiodocker.DockerError(HTTPStatus.OK, answers.error)
+        return answers.image
 
     async def save(self, image: str, target: Path) -> None:
         """See `Engine.save`."""

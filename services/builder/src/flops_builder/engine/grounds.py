@@ -93,7 +93,7 @@ async def _grounds(
         dockerfile = "Dockerfile"
         await anyio.to_thread.run_sync(write_files, {dockerfile: recipe.dockerfile(base).encode()}, context)
     try:
-        image = await engine.build(context, dockerfile, platform, on_line)
+        image = await engine.build(context, dockerfile, platform, on_line, buildkit=recipe.buildkit)
     except FlopsError as error:
         if error.body.code != "FLOPS-B061" or error.body.file is not None:
             raise

@@ -49,11 +49,14 @@ class Engine(Protocol):
     Each raises FLOPS-B060 when the engine does not answer.
     """
 
-    async def build(self, context: Path, dockerfile: str, platform: Platform, on_line: Line) -> str:
+    async def build(
+        self, context: Path, dockerfile: str, platform: Platform, on_line: Line, *, buildkit: bool = False
+    ) -> str:
         """Builds an image and returns its ID.
 
         :param context: a tar archive
         :param dockerfile: the path in it
+        :param buildkit: whether the Dockerfile takes more than the classic builder has
         :raises FlopsError: FLOPS-B061 when the build fails
         """
         ...

@@ -12,6 +12,12 @@ from flops_protocol.errors import FlopsError
 from flops_builder.dependencies.choice import BINDER
 
 DOCKERFILE, APT = "Dockerfile", "apt.txt"
+BUILDKIT = re.compile(
+    r"^\s*(RUN\s+(--\S+\s+)*--(mount|network|security)\b|(COPY|ADD)\s+(--\S+\s+)*--(link|chmod|parents|exclude|checksum)\b"
+    r"|(RUN|COPY)\b.*<<-?['\"]?[A-Za-z_])|^#\s*syntax\s*=|\bTARGET(ARCH|PLATFORM|OS|VARIANT)\b|\bBUILDPLATFORM\b",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""What the classic builder does not have (Dockerfile reference)."""
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?")
 APT_FILE = """FROM {base}
 USER root
@@ -31,6 +37,8 @@ class Recipe:
     """Of Debian; none for a Dockerfile."""
     ignored: tuple[str, ...] = ()
     """Further such files, which do not count."""
+    buildkit: bool = False
+    """Whether a Dockerfile takes more than the classic builder has."""
 
     @property
     def own(self) -> bool:
@@ -64,7 +72,8 @@ def find_recipe(tree: Path, subdir: str = "") -> Recipe | None:
     for number, file in enumerate(there):
         others = tuple(there[number + 1 :])
         if file.endswith(DOCKERFILE):
-            return Recipe(file, ignored=others)
+            text = (tree / file).read_text(encoding="utf-8", errors="replace")
+            return Recipe(file, ignored=others, buildkit=bool(BUILDKIT.search(text)))
         if packages := _packages(tree, file):
             return Recipe(file, packages, others)
     return None
