@@ -89,6 +89,20 @@ async def test_source_code_where_nothing_is_built(bench, repository):
         assert (body.code, body.line) == ("FLOPS-B023", 2)
 
 
+@pytest.mark.parametrize("file", ["Dockerfile", "binder/apt.txt"])
+async def test_what_needs_an_engine_where_none_answers(bench, repository, tmp_path, file):
+    bench.settings = bench.settings.model_copy(update={"engine": f"unix://{tmp_path}/none.sock"})
+    body = await refused(bench, repository, {file: "FROM scratch\n" if file == "Dockerfile" else "hello\n"})
+    assert (body.code, body.file) == ("FLOPS-B060", file)
+    assert "cannot be assembled from wheels" in body.detail
+
+
+async def test_a_dockerfile_that_does_not_count(bench, repository):
+    bench.settings = bench.settings.model_copy(update={"engine_builds": False})
+    outcome = await bench.build(repository, repository.commit(PLAIN | {"Dockerfile": "FROM scratch\n"}))
+    assert any("Dockerfile does not count" in each for each in outcome.warnings)
+
+
 async def test_an_index_that_does_not_answer(bench, repository, monkeypatch):
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")

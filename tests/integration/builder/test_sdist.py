@@ -115,6 +115,12 @@ async def test_a_pure_package_is_built_once_and_serves_every_platform(site):
     assert [line for line in site.lines if "has no wheel: it is built from" in line] == built
 
 
+async def test_a_pure_package_for_another_platform_is_built_here(site):
+    write_sdist(site.links, "flopure", pure("flopure"))
+    resolution = await site.resolve("flopure", targets=(ELSEWHERE,))
+    assert resolution.locks[ELSEWHERE].built
+
+
 async def test_the_same_source_gives_the_same_bytes(site):
     write_sdist(site.links, "flonative", native("flonative"))
     first, second = [await site.resolve("flonative", cache=cache) for cache in ("one", "two")]

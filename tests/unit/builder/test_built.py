@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flops_builder.forecast import built_from_source
 from flops_builder.resolve.built import BuiltWheel, installable, with_origins
-from flops_builder.resolve.lock import Built, Lock
+from flops_builder.resolve.lock import IN_IMAGE, Built, Lock
 from flops_builder.sdist.metadata import Foretold, foretold
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ def wheel(tmp_path):
     )
 
 
-@pytest.mark.parametrize("entry", [PINNED, DIRECT])
+@pytest.mark.parametrize("entry", [PINNED, DIRECT, DIRECT.replace("Metrics @", "Metrics[x] @")])
 def test_a_lock_says_what_was_built_without_a_path(entry, wheel):
     lock = Lock(with_origins(entry + NUMPY, [wheel]))
     assert lock.versions == {"fed-metrics": "1.0", "numpy": "2.2.0"}
@@ -47,6 +47,13 @@ def test_a_lock_is_installed_from_the_files_of_what_was_built(wheel):
     assert NUMPY in text
     with pytest.raises(KeyError, match="fed-metrics"):
         installable(lock, lambda _: None)
+
+
+def test_what_an_image_has_is_not_installed():
+    lock = Lock(f"own==1\n{IN_IMAGE}\n{NUMPY}")
+    assert lock.versions == {"own": "1", "numpy": "2.2.0"}
+    assert installable(lock, lambda _: None) == NUMPY
+    assert installable(Lock(f"own==1\n{IN_IMAGE}\n"), lambda _: None) == ""
 
 
 INFO = "Metadata-Version: 2.2\nName: a\nVersion: 1.0\nRequires-Dist: numpy<2\n"

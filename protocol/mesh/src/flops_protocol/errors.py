@@ -149,6 +149,17 @@ CATALOGUE: dict[str, ErrorKind] = {
         "Conda packages are needed, and no channel is configured",
         "Set FLOPS_CONDA_CHANNELS, or conda's own `channels`, on the machine that builds.",
     ),
+    "FLOPS-B060": ErrorKind(
+        "The image has to be built with a container engine, and none answers",
+        "Start an engine on the machine that builds, or name one with FLOPS_ENGINE; else remove what asks for it.",
+    ),
+    "FLOPS-B061": ErrorKind(
+        "The engine could not build the image", "Correct what its last lines say; the whole output is in the log."
+    ),
+    "FLOPS-B062": ErrorKind(
+        "The repository's image is not fit for the mesh",
+        "It needs a python3 on its PATH, of Python 3.11 or later, the same minor on every platform.",
+    ),
     # D: deployment
     "FLOPS-D001": ErrorKind("No node can take the actor", "Look at the reasons, node by node, and at `flops nodes`."),
     "FLOPS-D002": ErrorKind(

@@ -22,7 +22,7 @@ class Borrowed:
     """Brings it to this machine; seldom needed, as the registry may have it."""
     registry: str
     repository: str
-    """Where it is now, by the registry's own name."""
+    """Where it is now, by the registry's own name; both empty: on this machine only."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from flops_registry.failures import out_of_space
 from flops_registry.names import repository_slug
 from flops_registry.opening import open_registry
 
+from flops_builder.adapters.engine_build import find_engine
 from flops_builder.adapters.worker import WorkerSmokeTester
+from flops_builder.engine.interface import Engine
 from flops_builder.history import History
 from flops_builder.image.environment import prune
 from flops_builder.image.layer import LayerCache
@@ -59,6 +61,7 @@ async def build(
                     base = command.base_image or settings.base_image
                     async with open_base(base, spec.sla.supported_platforms, settings.access, work / "base") as bases:
                         job = Job(spec, command, settings, meter, registry, work, tester, packer, bases, history)
+                        job.engine = engine_for(settings)
                         return await job.run()
                 finally:
                     with anyio.CancelScope(shield=True):
@@ -67,6 +70,11 @@ async def build(
         raise FlopsError("FLOPS-B043", f"{command.deadline_seconds:.0f} s were given") from error
     except OSError as error:
         raise from_os(error) from error
+
+
+def engine_for(settings: BuilderSettings) -> Engine | None:
+    """The container engine that builds may use; None: there is none, or none is to be used."""
+    return find_engine(settings.engine) if settings.engine_builds else None
 
 
 def _tidy(settings: BuilderSettings) -> None:

@@ -19,12 +19,15 @@ from flops_protocol.sla import Platform
 from flops_registry.opening import open_registry
 
 from flops_builder.assembly import guest
-from flops_builder.build import from_os
+from flops_builder.build import engine_for, from_os
 from flops_builder.conda.lock import CondaLock
 from flops_builder.dependencies.declaration import Repair
 from flops_builder.dependencies.imports import foreseen_missing
 from flops_builder.dependencies.unused import unused
+from flops_builder.engine.interface import Engine
+from flops_builder.engine.recipe import Recipe
 from flops_builder.failing import tasks
+from flops_builder.grounding import NO_SMOKE, answering, asked_for, foreseen
 from flops_builder.history import FIRST_SECONDS, History, Kind
 from flops_builder.locking import kind_of, locks_for
 from flops_builder.plan import Plan, make_plan, mistakes
@@ -84,6 +87,9 @@ class _Thinking:
     platforms: list[PlatformForecast] = field(default_factory=list)
     errors: list[ErrorBody] = field(default_factory=list)
     sizes: dict[Platform, Sizes] = field(default_factory=dict)
+    engine: Engine | None = None
+    recipe: Recipe | None = None
+    """What an engine would be asked for; none is run here."""
 
     def told(self) -> BuildForecast:
         """What there is to tell; what would not fit into a message is left out."""
@@ -103,7 +109,10 @@ class _Thinking:
         plan = await self._plan()
         if plan is None:
             return
-        tools = await tools_for(plan, self.settings, self.work)
+        if self.recipe is not None and self.recipe.own:
+            await self._own_image(plan)
+            return
+        tools = await tools_for(plan, self.settings, self.work, self.engine)
         async with open_registry(self.command.registry, self.settings.access, self.settings.blob_book) as registry:
             sources = foreseen_sources(plan, tools, self.settings, self.work)
             resolution = await locks_for(
@@ -121,9 +130,13 @@ class _Thinking:
         self.warnings += foreseen_missing(seen, plan.imports, plan.declaration.file)
         sizes = self.sizes[first.platform].of
         self.warnings += unused(plan.requirements, plan.imports, seen, off, sizes)
-        history, number = History(self.settings.cache_dir / "history"), len(resolution.locks)
+        number = len(resolution.locks)
         kind = await kind_of(resolution, tools.ml_workshop, guest())
-        took = await anyio.to_thread.run_sync(history.last, kind, number)
+        await self._expect("engine" if self.recipe is not None else kind, number)
+
+    async def _expect(self, kind: Kind, platforms: int) -> None:
+        history = History(self.settings.cache_dir / "history")
+        took = await anyio.to_thread.run_sync(history.last, kind, platforms)
         seconds = self._guess(kind) if took is None else took.seconds
         self.found |= {"kind": kind, "seconds": round(seconds, 1)}
         self.found["phase_seconds"] = {} if took is None else took.phases
@@ -144,20 +157,46 @@ class _Thinking:
             lambda _: None,
         )
         pythons = self.command.pythons
+        self.engine = engine_for(self.settings)
+        self.recipe, told = await anyio.to_thread.run_sync(asked_for, checkout, self.settings)
+        self.warnings += told
+        if self.recipe is not None:
+            self.warnings.append(NO_SMOKE)
+            try:
+                await answering(self.engine, self.recipe, self.spec.sla.supported_platforms)
+            except FlopsError as error:
+                self.errors.append(error.body)
+        brought = foreseen(self.recipe, pythons)
         try:
-            make = partial(make_plan, channels=bool(channels_of(self.settings)))
+            make = partial(make_plan, channels=bool(channels_of(self.settings)), brought=brought)
             plan = await anyio.to_thread.run_sync(make, self.spec, checkout, pythons, self.settings.glibc)
         except FlopsError as mistake:
-            declaration, found = await anyio.to_thread.run_sync(mistakes, checkout, pythons)
+            declaration, found = await anyio.to_thread.run_sync(mistakes, checkout, pythons, brought)
             self.errors += [each.body for each in found or [mistake]]
             if declaration is not None:
                 self.found |= {"file": declaration.file, "ignored": list(declaration.ignored)}
             return None
         self.found |= {"file": plan.declaration.file, "ignored": list(plan.declaration.ignored)}
-        self.found |= {"python": plan.python, "python_why": plan.python_why}
+        if brought is None:
+            self.found |= {"python": plan.python, "python_why": plan.python_why}
+        else:
+            self.found |= {"python_why": f"{brought.file} brings it: which one shows when its image is built"}
         self.repairs += plan.repairs
         self.warnings += plan.warnings
         return plan
+
+    async def _own_image(self, plan: Plan) -> None:
+        """What the repository's own image brings, only building it shows."""
+        for target in plan.targets:
+            self.platforms.append(PlatformForecast(platform=target.platform, way="engine", why=self._engine_why()))
+        await self._expect("engine", len(plan.targets))
+
+    def _engine_why(self) -> str:
+        if self.recipe is None:
+            return ""
+        if self.recipe.own:
+            return f"the repository's {self.recipe.file} is built with a container engine"
+        return f"the Debian packages of {self.recipe.file} are installed with a container engine"
 
     async def _platform(self, target: Target, lock: Lock, tools: Tools) -> None:
         scratch = anyio.Path(self.work / "sizes" / target.triple)
@@ -172,9 +211,17 @@ class _Thinking:
         self.platforms.append(
             PlatformForecast(
                 platform=target.platform,
-                way="assembled" if conda is None else "conda",
+                way="engine" if self.recipe is not None else "assembled" if conda is None else "conda",
                 why="; ".join(
-                    filter(None, [why, built_from_source(wheels), torch_class(wheels, gpus=self.command.gpus)])
+                    filter(
+                        None,
+                        [
+                            self._engine_why(),
+                            why,
+                            built_from_source(wheels),
+                            torch_class(wheels, gpus=self.command.gpus),
+                        ],
+                    )
                 ),
                 packages=len(wheels.versions) + (0 if conda is None else len(conda.packages)),
                 wheel_bytes=sizes.known,

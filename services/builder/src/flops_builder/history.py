@@ -9,10 +9,11 @@ from typing import Literal
 
 from flops_protocol.identifiers import uuid7
 
-Kind = Literal["kept", "new"]
-"""`kept`: the ML environment's layers are in the cache, so that only code is packed; `new`: they have to be made."""
+Kind = Literal["kept", "new", "engine"]
+"""`kept`: the ML environment's layers are in the cache, so that only code is packed; `new`: they have to be made;
+`engine`: an engine builds the image below."""
 
-FIRST_SECONDS: dict[Kind, float] = {"kept": 3.0, "new": 15.0}
+FIRST_SECONDS: dict[Kind, float] = {"kept": 3.0, "new": 15.0, "engine": 120.0}
 """What is expected where no build of the kind was seen yet."""
 
 

@@ -21,7 +21,10 @@ from flops_builder.conda.lock import CondaLock
 from flops_builder.conda.prefix import image_environment
 from flops_builder.dependencies.imports import missing_imports, with_offer
 from flops_builder.dependencies.unused import unused
+from flops_builder.engine.interface import Engine
+from flops_builder.engine.recipe import Recipe
 from flops_builder.failing import tasks
+from flops_builder.grounding import NO_SMOKE, Ground, asked_for, foreseen, ground
 from flops_builder.history import History, Kind, Took
 from flops_builder.image.environment import Environment
 from flops_builder.image.files import code_members
@@ -57,6 +60,9 @@ class Job:
     packer: Packer
     bases: Mapping[Platform, Base]
     history: History
+    engine: Engine | None = None
+    """For what cannot be assembled."""
+    ground: Ground = field(default_factory=Ground)
     kind: Kind = "new"
     repairs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -73,7 +79,7 @@ class Job:
         """
         checkout = await self._check_out()
         plan = await self._plan(checkout)
-        tools = await tools_for(plan, self.settings, self.work)
+        tools = await tools_for(plan, self.settings, self.work, self.engine)
         assembly = await self._assembly(plan, tools)
         async with tasks() as group:
             for target in plan.targets:
@@ -101,21 +107,43 @@ class Job:
 
     async def _plan(self, checkout: Checkout) -> Plan:
         self.meter.at(BuildPhase.CHECK, 0)
-        make = partial(make_plan, channels=bool(channels_of(self.settings)))
-        plan = await anyio.to_thread.run_sync(make, self.spec, checkout, self.command.pythons, self.settings.glibc)
+        pythons, channels = self.command.pythons, bool(channels_of(self.settings))
+        make = partial(make_plan, self.spec, checkout, pythons, self.settings.glibc, channels=channels)
+        recipe, told = await anyio.to_thread.run_sync(asked_for, checkout, self.settings)
+        self.warnings += told
+        plan = await anyio.to_thread.run_sync(partial(make, brought=foreseen(recipe, pythons)))
+        if recipe is not None:
+            self.ground = await self._ground(recipe, checkout, plan)
+            self.warnings.append(NO_SMOKE)
+            plan = await anyio.to_thread.run_sync(partial(make, brought=self.ground.brought))
         self.meter.log(
             f"{plan.declaration.file}: {len(plan.declaration.requirements)} requirements, Python {plan.python}"
         )
         self.repairs += [str(each) for each in plan.repairs]
         self.warnings += plan.warnings
         self.meter.log(*self.repairs, *self.warnings)
-        for name, base in self.bases.items():
+        for name, base in () if self.ground.own else self.bases.items():
             if base.python not in {None, plan.python}:
                 raise FlopsError(
                     "FLOPS-B047", f"for {name} it has Python {base.python}, and {plan.python} is asked for"
                 )
         self.meter.at(BuildPhase.CHECK, 1, f"Python {plan.python}")
         return plan
+
+    async def _ground(self, recipe: Recipe, checkout: Checkout, plan: Plan) -> Ground:
+        platforms = [target.platform for target in plan.targets]
+        return await ground(
+            self.settings,
+            self.engine,
+            recipe,
+            checkout.tree,
+            platforms,
+            plan.python,
+            self.bases,
+            self.packer,
+            self.work,
+            self._line,
+        )
 
     async def _assembly(self, plan: Plan, tools: Tools) -> Assembly:
         if tools.python is None:
@@ -129,7 +157,7 @@ class Job:
             ml_workshop=tools.ml_workshop,
             ml_resolver=tools.ml_resolver,
             runtime=runtime,
-            guest=guest(),
+            guest=(*guest(), *self.ground.files(self.work)),
             conda=tools.conda,
         )
 
@@ -138,7 +166,7 @@ class Job:
         self.meter.at(BuildPhase.RESOLVE, 0)
         sources = sources_for(plan, tools, self.settings, self.work, self._line)
         resolution = await locks_for(
-            self.spec, plan, self.registry, tools, sources, self.meter.log, gpus=self.command.gpus
+            self.spec, plan, self.registry, tools, sources, self.meter.log, gpus=self.command.gpus, ground=self.ground
         )
         if resolution.again:
             self.meter.log(AGAIN)
@@ -152,7 +180,8 @@ class Job:
         self.meter.log(*(str(each) for each in resolution.repairs), *warnings)
         for target, lock in resolution.locks.items():
             self.meter.at(BuildPhase.RESOLVE, 1, f"{len(lock.versions)} packages for {target}")
-        self.kind = await kind_of(resolution, assembly.ml_workshop, assembly.guest)
+        kind = await kind_of(resolution, assembly.ml_workshop, assembly.guest)
+        self.kind = "engine" if self.ground.platforms else kind
         self.meter.expect(await anyio.to_thread.run_sync(self.history.expected, self.kind, len(self.locks)))
         return resolution
 
@@ -164,6 +193,7 @@ class Job:
             group.start_soon(self._tracking, assembly, lock, target)
             conda = CondaLock.read(lock)
             here = (python is not None or conda is not None) and target.platform == host_platform()
+            here = here and not self.ground.platforms
             self.meter.at(BuildPhase.INSTALL, 0, f"{len(lock.versions)} packages for {target}")
             environment = await assembly.environment(lock, target, self._line) if here else None
             self.installed += 1
@@ -220,11 +250,14 @@ class Job:
             locks = {"runtime": runtime.lock, "mlenv": lock, "tracking": tracking.lock}
             conda = CondaLock.read(lock)
             variables = {} if conda is None else image_environment(conda.python)
+            if below := self.ground.platforms.get(name):
+                locks["base"] = below.lock
             platforms[name] = Layered(runtime.layer, self.mlenv[name], tracking.layer, locks, variables)
             packed |= {layer.digest: await self._pack(assembly, layer) for layer in platforms[name].layers}
         inputs = source_inputs(self.spec, self.command, self.settings.base_image, self.settings.builder_version)
         key = key_of_locks(self.spec, plan, gpus=self.command.gpus)
-        push, images = compose(self.spec, self.command, inputs, plan.python, key, code, platforms, packed, self.bases)
+        bases = {**self.bases, **{name: each.base for name, each in self.ground.platforms.items()}}
+        push, images = compose(self.spec, self.command, inputs, plan.python, key, code, platforms, packed, bases)
         total = sum({each.digest: each.size for each in packed.values()}.values())
         total += sum(each.descriptor.size for each in push.borrowed.values())
         self.meter.at(BuildPhase.PUSH, 0, images.learner.repository, bytes_done=0, bytes_total=total)

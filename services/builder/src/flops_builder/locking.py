@@ -17,6 +17,7 @@ from flops_builder.conda.lock import CondaLock
 from flops_builder.conda.way import resolve_either
 from flops_builder.dependencies.declaration import Requirement
 from flops_builder.dependencies.repairs import imported
+from flops_builder.grounding import Ground
 from flops_builder.history import Kind
 from flops_builder.image.environment import Workshop
 from flops_builder.plan import Plan
@@ -41,16 +42,21 @@ async def locks_for(
     on_line: Callable[..., None],
     *,
     gpus: bool,
+    ground: Ground | None = None,
 ) -> Resolution:
     """A lock for each platform of a plan.
 
     :param sources: builds what has no wheel, or foresees that; None: that is switched off
     :param on_line: takes what people may want to know of it
     :param gpus: whether the learners' nodes have some
+    :param ground: what an engine made below; what that has is in the locks, and not installed again
     :raises FlopsError: FLOPS-B022, FLOPS-B023, FLOPS-B025 to FLOPS-B029, FLOPS-B040, FLOPS-B050 to FLOPS-B053;
         FLOPS-B001 to FLOPS-B008 for a package in a repository
     """
-    known = await registry.find_locks(repository_slug(spec.repository_url), key_of_locks(spec, plan, gpus=gpus))
+    ground = ground or Ground()
+    known = None
+    if not ground.own:  # what an image of the repository's own brings is known by itself only
+        known = await registry.find_locks(repository_slug(spec.repository_url), key_of_locks(spec, plan, gpus=gpus))
     if known is not None and all(lock_title(target.platform, "mlenv") in known for target in plan.targets):
         locks = {target: Lock(known[lock_title(target.platform, "mlenv")]) for target in plan.targets}
         there = await anyio.to_thread.run_sync(all_there, locks.values(), tools.ml_workshop)
@@ -59,7 +65,7 @@ async def locks_for(
             return replace(again, warnings=moved, again=True)
     request = Request(
         plan.requirements,
-        plan.declaration.constraints,
+        (*plan.declaration.constraints, *ground.constraints),
         plan.targets,
         plan.declaration.off,
         gpus=gpus,
@@ -70,7 +76,8 @@ async def locks_for(
     conda = None if plan.conda is None else partial(tools.conda.resolve, plan.conda, plan.targets, sources)
     because = None if plan.conda is None else plan.conda.because
     resolution = await resolve_either(pypi, conda, because, on_line, hint=plan.could_be_conda)
-    return replace(resolution, warnings=(*resolution.warnings, *(() if sources is None else sources.warnings)))
+    warnings = (*resolution.warnings, *(() if sources is None else sources.warnings))
+    return replace(resolution, locks=ground.joined(resolution.locks), warnings=warnings)
 
 
 def _moved(requirements: Sequence[Requirement], lock: Lock) -> tuple[str, ...]:

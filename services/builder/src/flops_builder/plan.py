@@ -13,8 +13,8 @@ from flops_protocol.sla import Platform
 from flops_builder.conda.programs import needed_program
 from flops_builder.conda.way import UNCONFIGURED, no_channels
 from flops_builder.conda.wish import CondaWish, conda_wish
-from flops_builder.dependencies.choice import read_dependencies
-from flops_builder.dependencies.declaration import Declaration, Repair, Requirement
+from flops_builder.dependencies.choice import dependency_files, read_dependencies
+from flops_builder.dependencies.declaration import Declaration, Repair, Requirement, requirement
 from flops_builder.dependencies.guest import guest_requirements
 from flops_builder.dependencies.python import PythonChoice, choose_python
 from flops_builder.dependencies.repairs import OF_A_LOCK, RULES, refuse_files, repair
@@ -22,6 +22,17 @@ from flops_builder.resolve.uv import Target
 from flops_builder.source.checkout import Checkout
 from flops_builder.source.modules import Modules
 from flops_builder.source.structure import DATA, MODEL, check_structure, structure_mistakes
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What a repository's own image has."""
+
+    file: str
+    """The Dockerfile."""
+    python: str
+    packages: frozenset[str]
+    """Normalised names of what is installed on every platform."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +63,22 @@ class Plan:
 
 
 def make_plan(
-    spec: ProjectSpec, checkout: Checkout, pythons: Sequence[str], glibc: str, *, channels: bool = False
+    spec: ProjectSpec,
+    checkout: Checkout,
+    pythons: Sequence[str],
+    glibc: str,
+    *,
+    channels: bool = False,
+    brought: Brought | None = None,
 ) -> Plan:
     """Checks the code's structure and reads its dependencies. Blocks for as long as reading files takes.
 
     :param channels: whether there are conda channels to ask
+    :param brought: what the repository's own image has: then no dependency file counts
     :raises FlopsError: FLOPS-B010 to FLOPS-B012, FLOPS-B020 to FLOPS-B024 and FLOPS-B053, with file and line
     """
-    declaration = read_dependencies(checkout.tree, checkout.code.relative_to(checkout.tree).as_posix())
-    choice, because = _choose_python(declaration, pythons, channels)
+    declaration = _declaration(checkout, brought)
+    choice, because = _choose_python(declaration, pythons if brought is None else (brought.python,), channels)
     modules = Modules(checkout.code, choice.minor)
     model = check_structure(modules)
     imports = modules.third_party(MODEL[0], DATA[0])
@@ -69,6 +87,9 @@ def make_plan(
     refuse_files(declaration.constraints)
     asked = requirements
     requirements, added = guest_requirements(requirements, modules.loaders(MODEL[0], DATA[0]), imports.keys())
+    if brought is not None:
+        requirements = tuple(each for each in requirements if each.name not in brought.packages)
+        added = tuple(each for each in added if each.after and requirement(each.after, "").name not in brought.packages)
     guest = tuple(each for each in requirements if each not in asked)
     if declaration.conda is not None:
         program = needed_program(declaration.conda, modules.reachable(MODEL[0], DATA[0]), imports)
@@ -80,7 +101,11 @@ def make_plan(
             f"{MODEL[1]} has no {FIT_CONFIG_METHOD}(config), which FedProx tells of proximal-mu: without the proximal "
             "term in its loss the code trains as with FedAvg"
         )
-    if declaration.ignored:
+    if declaration.ignored and brought is not None:
+        warnings.append(
+            f"{declaration.file} counts and brings its own packages; not read: {', '.join(declaration.ignored)}"
+        )
+    elif declaration.ignored:
         warnings.append(f"{declaration.file} counts; not read: {', '.join(declaration.ignored)}")
     if because is not None and wish is None:
         warnings.append(f"{because}; {UNCONFIGURED}")
@@ -100,18 +125,27 @@ def make_plan(
     )
 
 
-def mistakes(checkout: Checkout, pythons: Sequence[str]) -> tuple[Declaration | None, list[FlopsError]]:
+def mistakes(
+    checkout: Checkout, pythons: Sequence[str], brought: Brought | None = None
+) -> tuple[Declaration | None, list[FlopsError]]:
     """Every mistake that reading finds, where `make_plan` stops at the first; and the dependency file, if it is read.
 
     Blocks for as long as reading files takes.
     """
     declaration, minor, found = None, pythons[0], list[FlopsError]()
     try:
-        declaration = read_dependencies(checkout.tree, checkout.code.relative_to(checkout.tree).as_posix())
+        declaration = _declaration(checkout, brought)
         minor = choose_python(declaration, pythons).minor
     except FlopsError as mistake:
         found.append(mistake)
     return declaration, [*found, *structure_mistakes(Modules(checkout.code, minor))]
+
+
+def _declaration(checkout: Checkout, brought: Brought | None) -> Declaration:
+    subdir = checkout.code.relative_to(checkout.tree).as_posix()
+    if brought is None:
+        return read_dependencies(checkout.tree, subdir)
+    return Declaration(brought.file, ignored=tuple(dependency_files(checkout.tree, subdir)))
 
 
 def _choose_python(declaration: Declaration, pythons: Sequence[str], channels: bool) -> tuple[PythonChoice, str | None]:

@@ -42,7 +42,7 @@ class Layered:
     mlenv: Layer
     tracking: Layer
     locks: Mapping[str, Lock]
-    """By layer: `runtime`, `mlenv`, `tracking`."""
+    """By layer: `runtime`, `mlenv`, `tracking`; `base`, where an engine made what they stand on."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Further variables of the image's configuration."""
 

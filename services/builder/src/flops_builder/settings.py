@@ -89,6 +89,15 @@ class BuilderSettings(BaseSettings):
     """How big a source archive may be."""
     max_source_files: int = Field(default=50_000, gt=0)
 
+    engine: str = ""
+    """The container engine for what cannot be assembled: `unix:///…`, `tcp://…`, `ssh://…`; empty: the local one."""
+    engine_builds: bool = True
+    """Whether a repository's Dockerfile and apt.txt count; what they need an engine for is left out else."""
+    engine_base_image: str = "python:{python}-slim"
+    """What an apt.txt starts from where `base_image` is `scratch`. `{python}` and `{arch}` are filled in."""
+    engine_wheel_image: str = "python:{python}"
+    """In which wheels for other platforms are built: it needs that Python, and a compiler."""
+
     smoke_seconds: float = Field(default=60, gt=0)
     smoke_memory_bytes: int = Field(default=4096 * MEBIBYTE, gt=0)
     """Address space of the smoke round, where the SLA does not say more."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from flops_protocol.sla import Platform
+
+from flops_builder.engine.wheels import engine_bench
 from flops_builder.image.environment import Workshop
 from flops_builder.plan import Plan
 from flops_builder.resolve.lock import Lock
@@ -24,13 +28,14 @@ def sources_for(
 
     :param work: for scratch
     """
-    return _sources(_wheelhouse(plan, tools, settings, work, on_line), tools, settings, work)
+    return _sources(_wheelhouses(plan, tools, settings, work, on_line), tools, settings, work)
 
 
 def foreseen_sources(plan: Plan, tools: Tools, settings: BuilderSettings, work: Path) -> Sources | None:
     """The same, but nothing is built: what would be is known by what its source says of itself."""
-    house = _wheelhouse(plan, tools, settings, work, lambda _: None)
-    return _sources(ForeseeingHouse(house, work / "foreseen"), tools, settings, work)
+    houses = _wheelhouses(plan, tools, settings, work, lambda _: None)
+    foreseeing = {name: ForeseeingHouse(house, work / "foreseen") for name, house in houses.items()}
+    return _sources(foreseeing, tools, settings, work)
 
 
 def all_there(locks: Iterable[Lock], workshop: Workshop) -> bool:
@@ -38,18 +43,21 @@ def all_there(locks: Iterable[Lock], workshop: Workshop) -> bool:
     return all(workshop.built(built.sha256) for lock in locks for built in lock.built.values())
 
 
-def _sources(builder: WheelBuilder, tools: Tools, settings: BuilderSettings, work: Path) -> Sources | None:
+def _sources(
+    builders: Mapping[Platform, WheelBuilder], tools: Tools, settings: BuilderSettings, work: Path
+) -> Sources | None:
     if not settings.build_wheels:
         return None
     folder = work / "sources"
     folder.mkdir()
-    return Sources(Fetcher(tools.ml_resolver.uv.index, settings, folder), {host_platform(): builder})
+    return Sources(Fetcher(tools.ml_resolver.uv.index, settings, folder), builders)
 
 
-def _wheelhouse(
+def _wheelhouses(
     plan: Plan, tools: Tools, settings: BuilderSettings, work: Path, on_line: Callable[[str], None]
-) -> Wheelhouse:
-    return Wheelhouse(
+) -> dict[Platform, Wheelhouse]:
+    """One for this machine's own platform; with an engine, one for each other platform."""
+    here = Wheelhouse(
         folder=tools.ml_workshop.built_wheels,
         scratch=work / "wheelhouse",
         resolver=tools.resolver,
@@ -60,3 +68,9 @@ def _wheelhouse(
         ),
         on_line=on_line,
     )
+    houses = {host_platform(): here}
+    if tools.engine is not None:
+        bench = engine_bench(tools.engine, settings.engine_wheel_image)
+        for target in plan.targets:
+            houses.setdefault(target.platform, replace(here, target=target, bench=bench, warnings=[]))
+    return houses

@@ -16,6 +16,7 @@ from flops_builder.conda.channels import Channels, site_channels
 from flops_builder.conda.resolver import CondaResolver
 from flops_builder.conda.solver import open_gateway
 from flops_builder.conda.workshop import CondaWorkshop
+from flops_builder.engine.interface import Engine
 from flops_builder.image.bytecode import PROCESSES, Compiler, find_python
 from flops_builder.image.environment import Workshop
 from flops_builder.image.layer import LayerCache
@@ -41,6 +42,8 @@ class Tools:
     """For ML environments that PyPI cannot serve."""
     python: Path | None
     """An interpreter of the plan's minor; None: this machine has none."""
+    engine: Engine | None = None
+    """A container engine; None: there is none, or none is to be used."""
 
 
 def channels_of(settings: BuilderSettings) -> Channels:
@@ -53,7 +56,7 @@ def host_platform() -> Platform:
     return MACHINES.get(platform.machine(), "linux/amd64")
 
 
-async def tools_for(plan: Plan, settings: BuilderSettings, work: Path) -> Tools:
+async def tools_for(plan: Plan, settings: BuilderSettings, work: Path, engine: Engine | None = None) -> Tools:
     """The tools for a plan; `work` is for scratch."""
     cache = settings.cache_dir
     index = site_index(os.environ, cache).for_cpu(settings.torch_cpu_index)
@@ -75,4 +78,5 @@ async def tools_for(plan: Plan, settings: BuilderSettings, work: Path) -> Tools:
         ml_resolver=ml_resolver,
         conda=CondaResolver(conda, ml_resolver, open_gateway(cache), settings.index_seconds),
         python=python,
+        engine=engine,
     )

@@ -16,7 +16,7 @@ from rich.text import Text
 from flops_cli.output import Output, error_text
 from flops_cli.tables import size
 
-WAYS = {"assembled": "assembled from wheels", "conda": "from conda's channels"}
+WAYS = {"assembled": "assembled from wheels", "conda": "from conda's channels", "engine": "on an engine's image"}
 """How people call the ways; one that is not known yet goes by its own name."""
 TIMED = ("building", "deploying", "training")
 """The stages that take time; the others are over before one has read of them."""

@@ -32,7 +32,8 @@ class PlatformForecast(Message):
 
     platform: Platform
     way: str = "assembled"
-    """How its ML environment is made: `assembled`, from wheels; `conda`, from conda's channels."""
+    """How its ML environment is made: `assembled`, from wheels; `conda`, from conda's channels; `engine`: on top of, or
+    in, an image that a container engine builds."""
     why: str = ""
     """Why in this way, and which of its packages are built from source first."""
     packages: int = Field(default=0, ge=0)
@@ -57,7 +58,8 @@ class BuildForecast(Message):
     warnings: list[str] = Field(default=[])
     platforms: list[PlatformForecast] = Field(default=[])
     kind: str | None = None
-    """Which builds this one is like: `kept` has its layers in the cache, `new` makes them."""
+    """Which builds this one is like: `kept` has its layers in the cache, `new` makes them, `engine` builds an
+    image below."""
     seconds: float | None = Field(default=None, ge=0)
     """What the last build of this kind took on that machine; a first guess where there was none."""
     phase_seconds: dict[str, float] = Field(default={})

@@ -54,8 +54,7 @@ def read_dependencies(tree: Path, subdir: str = "") -> Declaration:
     :param subdir: the folder of it with the code; file names are relative to the repository all the same
     :raises FlopsError: FLOPS-B020 when there is none, FLOPS-B021 when it cannot be read
     """
-    prefix = f"{subdir.strip('/')}/" if subdir.strip("/") not in {"", "."} else ""
-    places = list(dict.fromkeys((prefix, "")))
+    places = _places(subdir)
     for place in places:
         choice = read_flops_toml(tree, f"{place}{NAME}")
         if choice is not None:
@@ -124,8 +123,17 @@ def _first(tree: Path, places: list[str]) -> Declaration:
     return replace(declared, ignored=ignored, warnings=(*declared.warnings, *warnings))
 
 
+def dependency_files(tree: Path, subdir: str = "") -> list[str]:
+    """All dependency files that are there, in the order in which they count."""
+    return _there(tree, _places(subdir))
+
+
+def _places(subdir: str) -> list[str]:
+    prefix = f"{subdir.strip('/')}/" if subdir.strip("/") not in {"", "."} else ""
+    return list(dict.fromkeys((prefix, "")))
+
+
 def _there(tree: Path, places: list[str]) -> list[str]:
-    """All dependency files, in the order in which they count."""
     folders = [f"{place}{binder}" for place in places for binder in BINDER]
     return [f"{folder}{name}" for folder in folders for name in ORDER if (tree / f"{folder}{name}").is_file()]
 

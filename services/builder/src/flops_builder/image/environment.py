@@ -106,7 +106,8 @@ class Workshop:
         :raises FlopsError: FLOPS-B025, FLOPS-B040
         """
         text = await anyio.to_thread.run_sync(installable, lock, self.built)
-        await self.uv.install(text, target, folder, scratch, on_line=on_line)
+        if text:
+            await self.uv.install(text, target, folder, scratch, on_line=on_line)
 
     @property
     def built_wheels(self) -> Path:
@@ -128,8 +129,7 @@ class Workshop:
     ) -> None:
         async with appearing(place) as new:
             await anyio.Path(new / "root").mkdir()
-            if lock.versions:
-                await self.install(lock, target, new / "root", new, on_line)
+            await self.install(lock, target, new / "root", new, on_line)
             await anyio.to_thread.run_sync(copy_files, extra, new / "root")
             if self.compiler is not None:
                 compiled = await self.compiler.compile(new / "root", name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flops_builder.resolve.lock import Lock
+from flops_builder.resolve.lock import IN_IMAGE, PINNED, Lock
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ def find_wheel(folder: Path, sha256: str) -> Path | None:
 def with_origins(text: str, wheels: Sequence[BuiltWheel]) -> str:
     """A lock's text as it is on every machine: what was built by version, hash and origin, without a path."""
     for each in wheels:
-        entry = re.compile(rf"(?mi)^({_spelled(each.name)})(?:==[^\s;\\]+| @ \S+)(.*(?:\n    --hash=.*)*)")
+        entry = re.compile(
+            rf"(?mi)^({_spelled(each.name)})(?:\[[^\]]*\])?(?:==[^\s;\\]+| @ \S+)(.*(?:\n    --hash=.*)*)"
+        )
         found = entry.search(text)
         if found and each.sha256 in found.group(2):
             pinned = f"{found.group(1)}=={each.version} \\\n    --hash=sha256:{each.sha256}"
@@ -46,12 +48,13 @@ def with_origins(text: str, wheels: Sequence[BuiltWheel]) -> str:
 
 
 def installable(lock: Lock, find: Callable[[str], Path | None]) -> str:
-    """A lock's text with the files of what was built from source, which no index has.
+    """What of a lock is to be installed, with the files of what was built from source, which no index has.
 
     :param find: the wheel with this SHA-256
     :raises KeyError: when one is not there
     """
-    text = lock.text
+    entries = re.split(r"(?m)^(?=\S)", lock.text)
+    text = "".join(entry for entry in entries if PINNED.match(entry) and f"\n{IN_IMAGE}" not in entry)
     for name, built in lock.built.items():
         file = find(built.sha256)
         if file is None:

@@ -19,6 +19,8 @@ YANKED = re.compile(r"(?m)^# yanked: ([A-Za-z0-9][A-Za-z0-9._-]*)==(\S+?)(?:: (.
 REFUSAL_SECONDS = 600.0
 """For so long it counts that there is no lock: less than it takes to publish what is missing."""
 BUILT = re.compile(r"(?m)^    # built from (\S+)$")
+IN_IMAGE = "    # in the image"
+"""Says of a package that the image below has it: it counts, and is not installed."""
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 VIA = re.compile(r"(?m)^\s+#(?:\s+via)?\s+([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*$")
 

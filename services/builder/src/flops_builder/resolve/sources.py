@@ -68,6 +68,8 @@ class Sources:
     _fetched: dict[str, Source] = field(default_factory=dict)
     _turns: dict[str, anyio.Lock] = field(default_factory=dict)
     """By address: two targets may want the same source at once."""
+    _turn: anyio.Lock = field(default_factory=anyio.Lock)
+    """One build at a time: each may take as much of the machine as is allowed."""
 
     @property
     def warnings(self) -> list[str]:
@@ -147,11 +149,13 @@ class Sources:
         self, joint: JointResolver, source: Source, name: str, version: str | None, targets: Sequence[Target]
     ) -> None:
         wanted = {target.platform for target in targets}
-        here = next((each for each in self.builders if each in wanted), next(iter(self.builders)))
         natives = await anyio.to_thread.run_sync(native_sources, source.folder)
-        if natives and here not in wanted:
+        if natives and not wanted & self.builders.keys():
             raise self._elsewhere(name, version, natives[0], sorted(wanted))
-        wheel = await self.builders[here].build(source, name, version)
+        # What serves every platform is built on the first: this machine.
+        here = next(each for each in self.builders if not natives or each in wanted)
+        async with self._turn:
+            wheel = await self.builders[here].build(source, name, version)
         missing = set() if wheel.pure else wanted - {here}
         if missing - self.builders.keys():
             reasons = natives[0] if natives else wheel.file.name
@@ -160,7 +164,8 @@ class Sources:
         if not wheel.pure:
             built = {here: wheel}
             for platform in sorted(missing):
-                built[platform] = await self.builders[platform].build(source, name, version)
+                async with self._turn:
+                    built[platform] = await self.builders[platform].build(source, name, version)
         joint.wheels.setdefault(canonicalize_name(name), {}).update(built)
 
     def _elsewhere(self, name: str, version: str | None, native: str, platforms: Sequence[str]) -> FlopsError:

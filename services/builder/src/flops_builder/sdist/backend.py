@@ -7,6 +7,7 @@ the folders of an in-tree backend as JSON, OUTPUT the folder for the wheel.
 import importlib
 import json
 import os
+import site
 import sys
 from typing import Any
 
@@ -23,6 +24,9 @@ def _backend(name: str, paths: list[str]) -> Any:
 def main() -> None:
     """Runs one hook."""
     result, hook, name, paths, *output = sys.argv[1:]
+    if requires := os.environ.pop("FLOPS_BUILD_REQUIRES", ""):  # in a container: there is no virtual environment
+        site.addsitedir(requires)
+        sys.path.insert(0, sys.path.pop(sys.path.index(requires)))
     sys.argv = ["setup.py"]
     backend = _backend(name, json.loads(paths))
     if hook == "requires":

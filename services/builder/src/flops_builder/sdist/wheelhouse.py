@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 from flops_protocol.errors import FlopsError
@@ -56,7 +57,6 @@ TOLD_LINES = 12
 class Recipe:
     """What a wheel is made from."""
 
-    python: Path
     source: Source
     title: str
     name: str
@@ -70,7 +70,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Wheelhouse:
-    """Builds wheels on this machine's platform."""
+    """Builds wheels for one platform."""
 
     folder: Path
     """The cache."""
@@ -80,11 +80,13 @@ class Wheelhouse:
     python: Path | None
     """This machine's Python of the minor; None: it has none, and nothing can be built."""
     target: Target
-    """This machine's platform with that Python."""
+    """The platform with that Python: this machine's own, save where a bench is for another."""
     limits: Limits
     on_line: Callable[[str], None]
     warnings: list[str] = field(default_factory=list)
     """What is worth telling of the builds so far."""
+    bench: Callable[[Wheelhouse, Recipe, Path], Bench] | None = None
+    """Where builds run; None: in a sandbox on this machine, whose `python` counts."""
     _turns: dict[str, anyio.Lock] = field(default_factory=dict)
 
     async def build(self, source: Source, name: str, version: str | None) -> BuiltWheel:
@@ -122,7 +124,7 @@ class Wheelhouse:
 
     async def _recipe(self, source: Source, name: str, version: str | None) -> Recipe:
         title = name if version is None else f"{name}=={version}"
-        if self.python is None:
+        if self.python is None and self.bench is None:
             detail = f"{title} has to be built, and this machine has no Python {self.target.python}"
             raise FlopsError("FLOPS-B023", detail)
         try:
@@ -131,7 +133,7 @@ class Wheelhouse:
             raise FlopsError("FLOPS-B026", f"{title} ({source.origin}): {error}") from error
         lock = await self._lock(title, system.requires)
         key = lock_key(FORMAT, source.digest, str(self.target), lock.digest)
-        return Recipe(self.python, source, title, name, version, system, lock, key)
+        return Recipe(source, title, name, version, system, lock, key)
 
     def _known(self, key: str) -> BuiltWheel | None:
         record = self.folder / "keys" / key
@@ -166,12 +168,12 @@ class Wheelhouse:
         output = room / "output"
         await anyio.Path(output).mkdir(parents=True)
         try:
-            build = Build(self, recipe, room)
+            build = (self.bench or SandboxBench)(self, recipe, room)
             await build.prepare(recipe.lock)
-            wanted = await build.hook("requires", [])
+            wanted = await build.hook("requires")
             if isinstance(wanted, list) and wanted:
                 await build.prepare(await self._lock(title, [*system.requires, *(str(each) for each in wanted)]))
-            built = output / Path(str(await build.hook("wheel", [str(output)]))).name
+            built = output / Path(str(await build.hook("wheel"))).name
             has = project_of(built.name, recipe.name, recipe.version)
             return await anyio.to_thread.run_sync(self._keep, built, recipe.key, recipe.name, has, source.origin)
         except BadWheelError as error:
@@ -199,25 +201,43 @@ class Wheelhouse:
             )
 
 
+class Bench(Protocol):
+    """One build in its room."""
+
+    async def prepare(self, lock: Lock) -> None:
+        """Makes exactly what the lock says available to the backend.
+
+        :raises FlopsError: FLOPS-B025, FLOPS-B040
+        """
+        ...
+
+    async def hook(self, hook: str) -> object:
+        """What `requires` or `wheel` of the backend returns; a wheel lies in the room's `output` then.
+
+        :raises FlopsError: FLOPS-B026, FLOPS-B027, FLOPS-B029; FLOPS-B060, FLOPS-B061 of an engine
+        """
+        ...
+
+
 @dataclass(frozen=True)
-class Build:
-    """One build in its room: the virtual environment, and the backend's hooks in the sandbox."""
+class SandboxBench:
+    """A build on this machine: a virtual environment, and the backend in the sandbox."""
 
     house: Wheelhouse
     recipe: Recipe
     room: Path
 
     async def prepare(self, lock: Lock) -> None:
-        """A virtual environment with exactly what the lock says."""
+        """See `Bench.prepare`."""
+        python = self.house.python
+        assert python is not None  # noqa: S101 - else nothing is built here
         venv = self.room / "venv"
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(venv, ignore_errors=True))
-        await self.house.resolver.uv.venv(self.recipe.python, venv, lock.text, self.room)
+        await self.house.resolver.uv.venv(python, venv, lock.text, self.room)
 
-    async def hook(self, hook: str, output: Sequence[str]) -> object:
-        """What a hook of the backend returns.
-
-        :raises FlopsError: FLOPS-B026, FLOPS-B027, FLOPS-B029
-        """
+    async def hook(self, hook: str) -> object:
+        """See `Bench.hook`."""
+        output = [str(self.room / "output")] if hook == "wheel" else []
         result = self.room / f"{hook}.json"
         interpreter = self.room / "venv" / "bin" / "python"
         backend, paths = self.recipe.system.backend, json.dumps(self.recipe.system.paths)
