@@ -49,13 +49,10 @@ async def test_the_next_build_is_expected_to_take_what_the_last_of_its_kind_took
     assert found.seconds is not None
 
 
-@pytest.mark.parametrize("file", ["Dockerfile", "binder/apt.txt"])
-async def test_what_an_engine_would_build_is_told_though_none_answers(bench, repository, tmp_path, file):
+async def test_what_an_engine_would_build_is_told_though_none_answers(bench, repository, tmp_path):
     bench.settings = bench.settings.model_copy(update={"engine": f"unix://{tmp_path}/none.sock"})
-    content = "FROM scratch\n" if file == "Dockerfile" else "hello\n"
-    commit = repository.commit(
-        {file: content, "requirements.txt": "numpy\n", "model_manager.py": MODEL, "data_manager.py": DATA}
-    )
+    file = "Dockerfile"
+    commit = repository.commit({file: "FROM scratch\n", "model_manager.py": MODEL, "data_manager.py": DATA})
     found = await forecast(*bench.order(repository, commit, supported_platforms=["linux/amd64"]), bench.settings)
     assert [(error.code, error.file) for error in found.errors] == [("FLOPS-B060", file)]
     (platform,) = found.platforms
@@ -64,9 +61,18 @@ async def test_what_an_engine_would_build_is_told_though_none_answers(bench, rep
     assert "with a container engine" in platform.why
     assert found.kind == "engine"
     assert found.seconds is not None
-    assert (found.file, found.python) == (
-        ("Dockerfile", None) if file == "Dockerfile" else ("requirements.txt", "3.11")
-    )
+    assert (found.file, found.python) == (file, None)
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "binder/apt.txt"])
+async def test_a_dependency_file_does_without_an_engine(bench, repository, tmp_path, file):
+    bench.settings = bench.settings.model_copy(update={"engine": f"unix://{tmp_path}/none.sock"})
+    content = "FROM scratch\n" if file == "Dockerfile" else "hello\n"
+    files = {file: content, "requirements.txt": "numpy\n", "model_manager.py": MODEL, "data_manager.py": DATA}
+    found = await forecast(*bench.order(repository, repository.commit(files)), bench.settings)
+    assert found.errors == []
+    assert {each.way for each in found.platforms} == {"assembled"}
+    assert any(each.startswith(f"{file} does not count") for each in found.warnings)
 
 
 async def test_every_mistake_at_once_and_what_is_known_beside_it(bench, repository):

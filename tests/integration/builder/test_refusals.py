@@ -89,12 +89,19 @@ async def test_source_code_where_nothing_is_built(bench, repository):
         assert (body.code, body.line) == ("FLOPS-B023", 2)
 
 
-@pytest.mark.parametrize("file", ["Dockerfile", "binder/apt.txt"])
-async def test_what_needs_an_engine_where_none_answers(bench, repository, tmp_path, file):
+async def test_what_needs_an_engine_where_none_answers(bench, repository, tmp_path):
     bench.settings = bench.settings.model_copy(update={"engine": f"unix://{tmp_path}/none.sock"})
-    body = await refused(bench, repository, {file: "FROM scratch\n" if file == "Dockerfile" else "hello\n"})
-    assert (body.code, body.file) == ("FLOPS-B060", file)
+    body = await refused(bench, repository, {"Dockerfile": "FROM scratch\n", "requirements.txt": None})
+    assert (body.code, body.file) == ("FLOPS-B060", "Dockerfile")
     assert "cannot be assembled from wheels" in body.detail
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "binder/apt.txt"])
+async def test_what_could_use_an_engine_where_none_answers(bench, repository, tmp_path, file):
+    bench.settings = bench.settings.model_copy(update={"engine": f"unix://{tmp_path}/none.sock"})
+    content = "FROM scratch\n" if file == "Dockerfile" else "hello\n"
+    outcome = await bench.build(repository, repository.commit(PLAIN | {file: content}))
+    assert any(each.startswith(f"{file} does not count, the dependency file does") for each in outcome.warnings)
 
 
 async def test_a_dockerfile_that_does_not_count(bench, repository):

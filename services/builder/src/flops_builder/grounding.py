@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio
 from flops_protocol.errors import FlopsError
 from flops_protocol.sla import Platform
 from flops_registry.base import Base
 
+from flops_builder.dependencies.choice import read_dependencies
 from flops_builder.dependencies.declaration import Requirement, requirement
 from flops_builder.engine.grounds import Grounds, make_grounds
 from flops_builder.engine.interface import Engine, Line, filled
@@ -95,6 +97,32 @@ def asked_for(checkout: Checkout, settings: BuilderSettings) -> tuple[Recipe | N
 def foreseen(recipe: Recipe | None, pythons: Sequence[str]) -> Brought | None:
     """What a plan has to know of an image before it is built: an engine takes minutes, and reading tells much."""
     return Brought(recipe.file, pythons[0], frozenset()) if recipe is not None and recipe.own else None
+
+
+async def counting(
+    engine: Engine | None, recipe: Recipe, checkout: Checkout, platforms: Sequence[Platform]
+) -> tuple[Recipe | None, list[str]]:
+    """The recipe, if an engine answers; None, with a warning, where the dependency file does without one.
+
+    A Dockerfile may be there for something else, and a machine without an engine runs no containers either.
+
+    :raises FlopsError: FLOPS-B060 where there is no dependency file
+    """
+    try:
+        await answering(engine, recipe, platforms)
+    except FlopsError as error:
+        if not await anyio.to_thread.run_sync(_has_dependencies, checkout):
+            raise
+        return None, [f"{recipe.file} does not count, the dependency file does: {error.body.detail}"]
+    return recipe, []
+
+
+def _has_dependencies(checkout: Checkout) -> bool:
+    try:
+        read_dependencies(checkout.tree, checkout.code.relative_to(checkout.tree).as_posix())
+    except FlopsError as error:
+        return error.body.code != "FLOPS-B020"
+    return True
 
 
 async def answering(engine: Engine | None, recipe: Recipe, platforms: Sequence[Platform]) -> Engine:

@@ -24,7 +24,7 @@ from flops_builder.dependencies.unused import unused
 from flops_builder.engine.interface import Engine
 from flops_builder.engine.recipe import Recipe
 from flops_builder.failing import tasks
-from flops_builder.grounding import NO_SMOKE, Ground, asked_for, foreseen, ground
+from flops_builder.grounding import NO_SMOKE, Ground, asked_for, counting, foreseen, ground
 from flops_builder.history import History, Kind, Took
 from flops_builder.image.environment import Environment
 from flops_builder.image.files import code_members
@@ -110,6 +110,9 @@ class Job:
         pythons, channels = self.command.pythons, bool(channels_of(self.settings))
         make = partial(make_plan, self.spec, checkout, pythons, self.settings.glibc, channels=channels)
         recipe, told = await anyio.to_thread.run_sync(asked_for, checkout, self.settings)
+        if recipe is not None:
+            recipe, more = await counting(self.engine, recipe, checkout, self.spec.sla.supported_platforms)
+            told = [*told, *more]
         self.warnings += told
         plan = await anyio.to_thread.run_sync(partial(make, brought=foreseen(recipe, pythons)))
         if recipe is not None:
