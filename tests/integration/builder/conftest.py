@@ -39,7 +39,9 @@ def runtime_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(builder_cache: Path, runtime_wheels: Path, tmp_path: Path) -> Bench:
+def bench(builder_cache: Path, runtime_wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Builds without an engine, though this machine may have one: the tests of engines say which."""
+    monkeypatch.setenv("FLOPS_ENGINE_BUILDS", "no")
     settings = BuilderSettings(cache_dir=builder_cache, runtime_wheels=runtime_wheels)
     return Bench(settings, tmp_path / "registry")
 

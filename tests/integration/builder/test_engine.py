@@ -52,7 +52,7 @@ def there():
 def on_engine(bench):
     """Builds with the engine of the tests."""
     names = {"engine_base_image": f"{IMAGE}-{{arch}}", "engine_wheel_image": f"{IMAGE}-{{arch}}"}
-    bench.settings = bench.settings.model_copy(update={"engine": ADDRESS, **names})
+    bench.settings = bench.settings.model_copy(update={"engine_builds": True, "engine": ADDRESS, **names})
     return bench
 
 

@@ -50,7 +50,7 @@ async def test_the_next_build_is_expected_to_take_what_the_last_of_its_kind_took
 
 
 async def test_what_an_engine_would_build_is_told_though_none_answers(bench, repository, tmp_path):
-    bench.settings = bench.settings.model_copy(update={"engine": f"unix://{tmp_path}/none.sock"})
+    bench.settings = bench.settings.model_copy(update={"engine_builds": True, "engine": f"unix://{tmp_path}/none.sock"})
     file = "Dockerfile"
     commit = repository.commit({file: "FROM scratch\n", "model_manager.py": MODEL, "data_manager.py": DATA})
     found = await forecast(*bench.order(repository, commit, supported_platforms=["linux/amd64"]), bench.settings)
@@ -66,7 +66,7 @@ async def test_what_an_engine_would_build_is_told_though_none_answers(bench, rep
 
 @pytest.mark.parametrize("file", ["Dockerfile", "binder/apt.txt"])
 async def test_a_dependency_file_does_without_an_engine(bench, repository, tmp_path, file):
-    bench.settings = bench.settings.model_copy(update={"engine": f"unix://{tmp_path}/none.sock"})
+    bench.settings = bench.settings.model_copy(update={"engine_builds": True, "engine": f"unix://{tmp_path}/none.sock"})
     content = "FROM scratch\n" if file == "Dockerfile" else "hello\n"
     files = {file: content, "requirements.txt": "numpy\n", "model_manager.py": MODEL, "data_manager.py": DATA}
     found = await forecast(*bench.order(repository, repository.commit(files)), bench.settings)

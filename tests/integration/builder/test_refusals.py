@@ -90,7 +90,7 @@ async def test_source_code_where_nothing_is_built(bench, repository):
 
 
 async def test_what_needs_an_engine_where_none_answers(bench, repository, tmp_path):
-    bench.settings = bench.settings.model_copy(update={"engine": f"unix://{tmp_path}/none.sock"})
+    bench.settings = bench.settings.model_copy(update={"engine_builds": True, "engine": f"unix://{tmp_path}/none.sock"})
     body = await refused(bench, repository, {"Dockerfile": "FROM scratch\n", "requirements.txt": None})
     assert (body.code, body.file) == ("FLOPS-B060", "Dockerfile")
     assert "cannot be assembled from wheels" in body.detail
@@ -98,7 +98,7 @@ async def test_what_needs_an_engine_where_none_answers(bench, repository, tmp_pa
 
 @pytest.mark.parametrize("file", ["Dockerfile", "binder/apt.txt"])
 async def test_what_could_use_an_engine_where_none_answers(bench, repository, tmp_path, file):
-    bench.settings = bench.settings.model_copy(update={"engine": f"unix://{tmp_path}/none.sock"})
+    bench.settings = bench.settings.model_copy(update={"engine_builds": True, "engine": f"unix://{tmp_path}/none.sock"})
     content = "FROM scratch\n" if file == "Dockerfile" else "hello\n"
     outcome = await bench.build(repository, repository.commit(PLAIN | {file: content}))
     assert any(each.startswith(f"{file} does not count, the dependency file does") for each in outcome.warnings)
