@@ -19,7 +19,6 @@ from flops_builder.resolve.uv import Target
 from flops_builder.settings import BuilderSettings
 
 PATH_FILE = "flops_image.pth"
-NO_SMOKE = "no smoke round: the environment is that of the image, which this machine cannot run outside of the engine"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class Grounds:
     """One platform's image."""
 
     saved: Saved
+    image: str
+    """Its ID in the engine."""
     python: str
     folders: tuple[str, ...]
     """Where its Python finds packages."""
@@ -123,6 +125,7 @@ async def _grounds(
     folders = seen[0]["folders"]
     return Grounds(
         saved=saved[0],
+        image=image,
         python=str(seen[0]["python"]),
         folders=tuple(str(each) for each in folders) if isinstance(folders, list) else (),
         packages=versions,
