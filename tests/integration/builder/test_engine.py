@@ -28,6 +28,7 @@ from flops_builder.sdist.wheelhouse import Wheelhouse
 from flops_builder.settings import BuilderSettings
 from flops_builder.tools import host_platform
 from flops_protocol.errors import FlopsError
+from flops_protocol.messages.actors import BuildPhase
 from flops_registry.documents import CONFIG_TYPE, MANIFEST_TYPE, document
 from flops_registry.interface import Push
 from flops_registry.names import REFERENCE
@@ -85,6 +86,7 @@ async def test_a_dockerfile_brings_the_environment(on_engine, repository, archit
     outcome = await on_engine.build(repository, commit, supported_platforms=[f"linux/{architecture}"])
     told = [line for _, line in on_engine.recorder.lines]
     assert any("Dockerfile asks for the repository's own image" in line for line in told)
+    assert (BuildPhase.SMOKE in on_engine.recorder.phases) == (host_platform() == f"linux/{architecture}")
     pushed = Pushed(on_engine.registry, outcome.images.learner.digest, f"linux/{architecture}")
     assert pushed.kinds == [*["base"] * (len(pushed.kinds) - 3), "runtime", "mlenv", "code"]
     assert pushed.kinds.count("base") >= 2
@@ -162,6 +164,21 @@ async def test_a_dockerfile_that_fails(on_engine, repository):
         await on_engine.build(repository, commit, supported_platforms=["linux/amd64"])
     assert (caught.value.body.code, caught.value.body.file) == ("FLOPS-B061", "Dockerfile")
     assert "about to fail" in caught.value.body.detail
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "line"),
+    [
+        ("np.zeros(3)", "np.zeros(nobody)", "FLOPS-B030", 7),
+        ("np.zeros(3)", "__import__('os')._exit(3)", "FLOPS-B034", None),
+    ],
+)
+async def test_the_smoke_round_is_in_the_image(on_engine, repository, old, new, code, line):
+    wrong = {"model_manager.py": files()["model_manager.py"].replace(old, new)}
+    commit = repository.commit(files(Dockerfile=dockerfile("amd64")) | wrong)
+    with pytest.raises(FlopsError) as caught:
+        await on_engine.build(repository, commit, supported_platforms=["linux/amd64"])
+    assert (caught.value.body.code, caught.value.body.line) == (code, line)
 
 
 async def test_a_dockerfile_for_buildkit(tmp_path):

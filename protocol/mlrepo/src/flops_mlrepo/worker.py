@@ -8,7 +8,8 @@ Started isolated and without site-packages, so that only the environment and the
 import sys
 
 
-def _prepare_paths(mlenv: str, code: str, folders: "list[str]") -> None:
+def prepare_paths(mlenv: str, code: str, folders: "tuple[str, ...]" = ()) -> None:
+    """Has the environment and the code found, the code first, `folders` behind the environment."""
     import pathlib
     import site
 
@@ -53,7 +54,7 @@ def main() -> int:
     # A real-time signal: the code may use SIGUSR1 and SIGUSR2 for itself.
     faulthandler.enable(file=trace_fd, all_threads=False)
     faulthandler.register(signal.SIGRTMIN + 7, file=trace_fd, all_threads=True)
-    _prepare_paths(mlenv, code, folders)
+    prepare_paths(mlenv, code, tuple(folders))
     in_network = ""
     if network == "no":
         from flops_mlrepo.guest.isolation import leave_the_network

@@ -27,7 +27,7 @@ from flops_builder.dependencies.unused import unused
 from flops_builder.engine.interface import Engine
 from flops_builder.engine.recipe import Recipe
 from flops_builder.failing import tasks
-from flops_builder.grounding import NO_SMOKE, asked_for, counting, foreseen
+from flops_builder.grounding import asked_for, counting, foreseen
 from flops_builder.history import FIRST_SECONDS, History, Kind
 from flops_builder.locking import kind_of, locks_for
 from flops_builder.plan import Plan, make_plan, mistakes
@@ -167,8 +167,6 @@ class _Thinking:
                 self.warnings += more
             except FlopsError as error:
                 self.errors.append(error.body)
-        if self.recipe is not None:
-            self.warnings.append(NO_SMOKE)
         brought = foreseen(self.recipe, pythons)
         try:
             make = partial(make_plan, channels=bool(channels_of(self.settings)), brought=brought)

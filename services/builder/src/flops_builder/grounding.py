@@ -24,7 +24,6 @@ from flops_builder.settings import BuilderSettings
 from flops_builder.source.checkout import Checkout
 
 PATH_FILE = "flops_image.pth"
-NO_SMOKE = "no smoke round: the environment is that of the image, which this machine cannot run outside of the engine"
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from flops_builder.dependencies.imports import missing_imports, with_offer
 from flops_builder.dependencies.unused import unused
 from flops_builder.engine.interface import Engine
 from flops_builder.engine.recipe import Recipe
+from flops_builder.engine.smoke import smoke_in_engine
 from flops_builder.failing import tasks
-from flops_builder.grounding import NO_SMOKE, Ground, asked_for, counting, foreseen, ground
+from flops_builder.grounding import Ground, asked_for, counting, foreseen, ground
 from flops_builder.history import History, Kind, Took
 from flops_builder.image.environment import Environment
 from flops_builder.image.files import code_members
@@ -39,6 +40,7 @@ from flops_builder.report import Meter
 from flops_builder.resolve.lock import Lock
 from flops_builder.resolve.relax import Resolution
 from flops_builder.resolve.uv import Target
+from flops_builder.sdist.sandbox import Limits
 from flops_builder.settings import BuilderSettings
 from flops_builder.smoke import SmokeRound, SmokeTester
 from flops_builder.source.checkout import Checkout, check_out
@@ -117,7 +119,6 @@ class Job:
         plan = await anyio.to_thread.run_sync(partial(make, brought=foreseen(recipe, pythons)))
         if recipe is not None:
             self.ground = await self._ground(recipe, checkout, plan)
-            self.warnings.append(NO_SMOKE)
             plan = await anyio.to_thread.run_sync(partial(make, brought=self.ground.brought))
         self.meter.log(
             f"{plan.declaration.file}: {len(plan.declaration.requirements)} requirements, Python {plan.python}"
@@ -150,7 +151,8 @@ class Job:
 
     async def _assembly(self, plan: Plan, tools: Tools) -> Assembly:
         if tools.python is None:
-            self.warnings.append(f"no smoke round and no byte code: this machine has no Python {plan.python}")
+            lacking = "byte code" if self.ground.platforms else "smoke round and no byte code"
+            self.warnings.append(f"no {lacking}: this machine has no Python {plan.python}")
         elif all(target.platform != host_platform() for target in plan.targets):
             self.warnings.append(f"no smoke round: {host_platform()} is not among the platforms")
         runtime = await anyio.to_thread.run_sync(find_runtime, self.settings.runtime_wheels, self.work / "wheels")
@@ -194,14 +196,16 @@ class Job:
         """Layers 2 and 4 of one platform, with the smoke round where the platform is ours."""
         async with tasks() as group:
             group.start_soon(self._tracking, assembly, lock, target)
-            conda = CondaLock.read(lock)
-            here = (python is not None or conda is not None) and target.platform == host_platform()
-            here = here and not self.ground.platforms
+            conda, below = CondaLock.read(lock), self.ground.platforms.get(target.platform)
+            runnable = python is not None or conda is not None or below is not None
+            here = runnable and target.platform == host_platform()
             self.meter.at(BuildPhase.INSTALL, 0, f"{len(lock.versions)} packages for {target}")
             environment = await assembly.environment(lock, target, self._line) if here else None
             self.installed += 1
             self.meter.at(BuildPhase.INSTALL, self.installed / len(self.locks))
-            if environment is not None and (own := environment.python or python) is not None:
+            if environment is not None and below is not None:
+                group.start_soon(self._smoke_in_engine, below.image, target, environment.folder, checkout)
+            elif environment is not None and (own := environment.python or python) is not None:
                 group.start_soon(self._smoke, own, environment, checkout, plan)
             self.mlenv[target.platform] = await assembly.environment_layer(lock, target, environment)
             await self._pack(assembly, self.mlenv[target.platform])
@@ -240,6 +244,21 @@ class Job:
         if smoked.in_network:
             self.warnings.append(f"the smoke round could use the network: this machine says {smoked.in_network}")
         self.meter.at(BuildPhase.SMOKE, 1, f"{smoked.arrays} parameter arrays")
+
+    async def _smoke_in_engine(self, image: str, target: Target, environment: Path, checkout: Checkout) -> None:
+        """The smoke round of an environment that stands on an image of the engine's."""
+        memory = self.spec.sla.resource_constraints.memory_limit_bytes or self.settings.smoke_memory_bytes
+        limits = Limits(
+            self.settings.smoke_seconds, memory, self.settings.wheel_processes, self.settings.wheel_file_bytes
+        )
+        scratch = self.work / "smoke"
+        await anyio.Path(scratch).mkdir()
+        assert self.engine is not None  # noqa: S101 - it has built the image
+        self.meter.at(BuildPhase.SMOKE, 0)
+        arrays = await smoke_in_engine(
+            self.engine, image, target.platform, environment, checkout.code, limits, scratch, self._line
+        )
+        self.meter.at(BuildPhase.SMOKE, 1, f"{arrays} parameter arrays")
 
     def _code_layer(self, checkout: Checkout) -> Layer:
         digest, size = write_tar(code_members(checkout.code, checkout.tree), self.work / "code.tar")

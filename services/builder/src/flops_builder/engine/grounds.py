@@ -39,6 +39,8 @@ class Grounds:
     """One platform's image."""
 
     base: Base
+    image: str
+    """Its ID in the engine."""
     python: str
     folders: tuple[str, ...]
     """Where its Python finds packages."""
@@ -139,6 +141,7 @@ async def _grounds(
     folders = seen[0]["folders"]
     return Grounds(
         base=await _base(saved[0], None if recipe.own or isinstance(base, str) else base, packer),
+        image=image,
         python=str(seen[0]["python"]),
         folders=tuple(str(each) for each in folders) if isinstance(folders, list) else (),
         packages=versions,
