@@ -59,6 +59,14 @@ class TestLayout(KeepingSuite):
         assert not left.exists()
         assert arriving.exists()
 
+    async def test_what_gets_its_name_while_it_is_looked_at(self, keeper, registry, reference, uses, tmp_path):
+        made = await sample(tmp_path / "made", reference)
+        await registry.push(made.push)
+        # Listed, and not there: as a blob that a push renames between the two.
+        (self.folder / "blobs/sha256/.renamed").symlink_to("its-own-name")
+        self.age(uses, made.images.image_key, 40)
+        assert (await keeper.remove(await keeper.images())).images
+
 
 class TestDistribution(KeepingSuite):
     """A server: manifests are deleted, and it frees their bytes when it is told to."""

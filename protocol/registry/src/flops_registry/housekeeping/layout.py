@@ -95,7 +95,10 @@ class LayoutKeeper:
         freed = 0
         for file in (self.registry.folder / "blobs" / "sha256").iterdir():
             arriving = file.name.startswith(".")
-            status = file.stat()
+            try:
+                status = file.stat()
+            except FileNotFoundError:
+                continue  # it was arriving, and has its name by now
             if arriving and time.time() - status.st_mtime < LEFT_SECONDS:
                 continue
             if arriving or f"sha256:{file.name}" not in marked:
